@@ -1,0 +1,1 @@
+"""Depth, odometry and dense features from one camera, day and night."""

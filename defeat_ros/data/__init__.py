@@ -1,0 +1,1 @@
+"""Sources of frames: messages, bags, folders, videos and the rendered night drive."""

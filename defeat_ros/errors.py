@@ -1,0 +1,33 @@
+"""The errors a user can cause. The command line prints each as one line and exits with 1."""
+
+
+class DefeatError(Exception):
+    """Base of every declared error; the message quotes the offending value and says what was expected."""
+
+
+class ConfigError(DefeatError):
+    """A parameter, YAML key or option is unknown, of the wrong type or out of range."""
+
+
+class CheckpointError(DefeatError):
+    """A weight file is missing, damaged, unsafe to read or made for another architecture."""
+
+
+class FrameError(DefeatError):
+    """An image, its intrinsics or its size cannot be used."""
+
+
+class MessageError(DefeatError):
+    """A ROS message contradicts itself or uses an encoding that is not known."""
+
+
+class SourceError(DefeatError):
+    """A bag, video, folder or intrinsics file cannot be read, or lacks what was asked of it."""
+
+
+class OutputError(DefeatError):
+    """A result cannot be written: the path exists, or the disk is full or not writable."""
+
+
+class BackendError(DefeatError):
+    """A device or runtime was asked for that this machine does not have."""

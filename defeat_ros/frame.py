@@ -1,0 +1,159 @@
+"""The values that travel: what a camera saw (`Frame`) and what was made of it (`Prediction`).
+
+Data and cheap invariants only, numpy only; every other module builds on these three classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from defeat_ros.errors import FrameError
+
+
+@dataclass(frozen=True)
+class CameraIntrinsics:
+    """A pinhole camera, with the distortion and rectification of sensor_msgs/CameraInfo.
+
+    Attributes:
+        fx, fy, cx, cy: focal lengths and principal point of the raw image, px (K of CameraInfo).
+        width, height: size of the image they belong to, px.
+        distortion_model: '' (none), 'plumb_bob', 'rational_polynomial' or 'equidistant'.
+        distortion: its coefficients (D of CameraInfo), empty for none.
+        rectification: row-major 3x3 rotation into the rectified camera (R of CameraInfo), None for identity.
+        projection: (fx, fy, cx, cy) of the rectified image (from P of CameraInfo), None for that of the raw one.
+
+    Raises:
+        FrameError: a focal length or size is not positive, or a value is not finite.
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+    distortion_model: str = ""
+    distortion: tuple[float, ...] = ()
+    rectification: tuple[float, ...] | None = None
+    projection: tuple[float, float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        values = (self.fx, self.fy, self.cx, self.cy, *self.distortion, *(self.rectification or ()))
+        if not all(np.isfinite(v) for v in (*values, *(self.projection or ()))):
+            raise FrameError(f"intrinsics must be finite numbers, got {self}")
+        if self.fx <= 0 or self.fy <= 0:
+            raise FrameError(f"focal lengths must be positive, got fx={self.fx}, fy={self.fy}")
+        if self.width <= 0 or self.height <= 0:
+            raise FrameError(f"camera size must be positive, got {self.width}x{self.height}")
+        if self.rectification is not None and len(self.rectification) != 9:
+            raise FrameError(f"rectification must have 9 values, got {len(self.rectification)}")
+        if self.projection is not None and min(self.projection[:2]) <= 0:
+            raise FrameError(f"focal lengths of the projection must be positive, got {self.projection[:2]}")
+
+    @property
+    def K(self) -> np.ndarray:
+        """The camera matrix of the raw image, (3, 3) float64."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+    @property
+    def needs_rectification(self) -> bool:
+        """Whether the raw image differs from the rectified one."""
+        if any(self.distortion):
+            return True
+        if self.rectification is not None and not np.allclose(np.reshape(self.rectification, (3, 3)), np.eye(3)):
+            return True
+        return self.projection is not None and not np.allclose(self.projection, (self.fx, self.fy, self.cx, self.cy))
+
+    def rectified(self) -> CameraIntrinsics:
+        """The camera of the rectified image: same size, no distortion."""
+        fx, fy, cx, cy = self.projection or (self.fx, self.fy, self.cx, self.cy)
+        return CameraIntrinsics(fx=fx, fy=fy, cx=cx, cy=cy, width=self.width, height=self.height)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image of the camera.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        stamp_ns: time of exposure, ns.
+        frame_id: the camera's optical frame (x right, y down, z forward).
+        intrinsics: its camera, None where it is not known.
+
+    Raises:
+        FrameError: the image is not (H, W, 3) uint8, is empty, or differs in size from its intrinsics.
+    """
+
+    image: np.ndarray
+    stamp_ns: int
+    frame_id: str = "camera_optical_frame"
+    intrinsics: CameraIntrinsics | None = None
+
+    def __post_init__(self) -> None:
+        shape, dtype = self.image.shape, self.image.dtype
+        if len(shape) != 3 or shape[2] != 3 or dtype != np.uint8:
+            raise FrameError(f"image must be (H, W, 3) uint8 RGB, got {shape} {dtype}")
+        if 0 in shape:
+            raise FrameError(f"image must not be empty, got {shape[1]}x{shape[0]}")
+        camera = self.intrinsics
+        if camera is not None and (camera.height, camera.width) != shape[:2]:
+            raise FrameError(
+                f"intrinsics are for {camera.width}x{camera.height}, expected the image's {shape[1]}x{shape[0]}"
+            )
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width, px."""
+        return self.image.shape[0], self.image.shape[1]
+
+
+@dataclass(frozen=True)
+class Odometry:
+    """Motion of the camera since the segment began.
+
+    Attributes:
+        odom_from_camera: (4, 4) float64, pose of the optical frame in the frame it had at the segment's start;
+            translation in the depth's unit.
+        previous_from_camera: (4, 4) float64, the last step alone.
+        dt_s: time of that step, s; 0 at the segment's first frame.
+        step_variance: (6,) float64, variance of one step's x, y, z and rotation about x, y, z, optical axes.
+        pose_variance: (6,) float64, the same accumulated since the segment's start.
+        segment: counts the restarts; poses of different segments do not share an origin.
+    """
+
+    odom_from_camera: np.ndarray
+    previous_from_camera: np.ndarray
+    dt_s: float
+    step_variance: np.ndarray
+    pose_variance: np.ndarray
+    segment: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the engine made of one frame; a field is None when it was not asked for.
+
+    Attributes:
+        stamp_ns, frame_id: those of the frame.
+        image: (H, W, 3) uint8 RGB, rectified, at the output size.
+        intrinsics: the camera of `image` and `depth`, free of distortion; None where the frame had none.
+        depth: (H, W) float32 along the optical z axis, in metres where `metres_per_unit` is known, else in
+            scene units; +Inf beyond the range, NaN where it is closer than the range.
+        features: (H, W, C) float32 of unit length over C.
+        odometry: motion up to this frame, in the same unit as the depth.
+        metres_per_unit: the scale that was applied, None while it is unknown.
+        restart: why a new odometry segment began at this frame ('start', 'gap', 'backwards', 'size', 'reset'),
+            None when it continues the one before.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    image: np.ndarray
+    intrinsics: CameraIntrinsics | None = None
+    depth: np.ndarray | None = None
+    features: np.ndarray | None = None
+    odometry: Odometry | None = None
+    metres_per_unit: float | None = None
+    restart: str | None = None

@@ -1,0 +1,108 @@
+"""Every parameter of depth inference, for the engine, the node and the offline tools alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from defeat_ros.errors import ConfigError
+from defeat_ros.settings import build, flatten, option
+
+
+@dataclass(frozen=True)
+class ScaleConfig:
+    """Where metres come from."""
+
+    mode: str = option("none", "none: depth in scene units; fixed: multiply by scale.value", choices=("none", "fixed"))
+    value: float = option(1.0, "metres per scene unit for scale.mode fixed", minimum=1e-6, maximum=1e6)
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """What is published of the dense features."""
+
+    stride: int = option(1, "publish every n-th pixel of the features in both directions", minimum=1, maximum=16)
+
+
+@dataclass(frozen=True)
+class DepthConfig:
+    """Parameters of depth inference; the names are those of the ROS parameters and of the YAML keys."""
+
+    checkpoint: str = option("", "weight file (.safetensors or published .pt); empty: the one that ships")
+    checkpoint_key: str = option("", "entry of a published .pt that holds the state dict; empty: 'model' or the top")
+    device: str = option("auto", "auto, cpu, cuda or cuda:N")
+    backend: str = option("auto", "runtime of the networks", choices=("auto", "torch"))
+    precision: str = option("auto", "arithmetic of the networks", choices=("auto", "float32", "bfloat16", "float16"))
+    input_size: tuple[int, int] = option(
+        (0, 0), "width and height the networks see, multiples of 32; 0 0: the checkpoint's", minimum=0, maximum=4096
+    )
+    output_size: tuple[int, int] = option(
+        (0, 0), "width and height of depth and features; 0 0: the image's", minimum=0, maximum=16384
+    )
+    max_gap_s: float = option(
+        0.5, "a longer pause between frames starts a new odometry segment, s", minimum=0.0, maximum=3600.0
+    )
+    min_depth_m: float = option(0.0, "closer depth becomes NaN, m; applies once the scale is known", minimum=0.0)
+    max_depth_m: float = option(
+        1000.0, "depth beyond becomes +Inf (sky), m; applies once the scale is known", minimum=0.0
+    )
+    image_transport: str = option("raw", "raw or compressed input", choices=("raw", "compressed"))
+    base_frame: str = option("base_link", "the robot's frame, child of the odometry")
+    odom_frame: str = option("odom", "fixed frame of the odometry")
+    publish_tf: bool = option(True, "broadcast odom to base where tf2 exists")
+    base_from_camera: tuple[float, ...] = option(
+        (),
+        "mount of the camera body (x forward, y left, z up) on the base: x y z (m) roll pitch yaw (rad); "
+        "empty: look it up in tf, else the origin",
+    )
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+
+    def __post_init__(self) -> None:
+        if self.base_from_camera and len(self.base_from_camera) != 6:
+            raise ConfigError(
+                f"parameter 'base_from_camera' is {list(self.base_from_camera)}, expected 6 values: x y z roll pitch yaw"
+            )
+        for name, size in (("input_size", self.input_size), ("output_size", self.output_size)):
+            if (0 in size) != (size == (0, 0)):
+                raise ConfigError(f"parameter {name!r} is {list(size)}, expected width and height, or 0 0")
+        if self.min_depth_m >= self.max_depth_m:
+            raise ConfigError(f"parameter 'min_depth_m' is {self.min_depth_m}, expected less than {self.max_depth_m}")
+
+
+def read_params_file(path: str | Path) -> dict[str, Any]:
+    """The parameters of a ROS YAML file (`/**: ros__parameters: ...`) as a nested dictionary.
+
+    Raises:
+        ConfigError: the file cannot be read, is no YAML, or has another layout.
+    """
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read parameter file '{path}': {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"parameter file '{path}' is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, Mapping) or not all(
+        isinstance(node, Mapping) and isinstance(node.get("ros__parameters"), Mapping) for node in tree.values()
+    ):
+        raise ConfigError(f"parameter file '{path}' has no 'ros__parameters' under a node name such as '/**'")
+    merged: dict[str, Any] = {}
+    for node in tree.values():
+        merged.update(node["ros__parameters"])
+    return merged
+
+
+def load_config(params_file: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> DepthConfig:
+    """Parameters from a ROS YAML file (where given), then overrides with dotted names.
+
+    Raises:
+        ConfigError: see `read_params_file` and `settings.build`.
+    """
+    merged = flatten(read_params_file(params_file)) if params_file else {}
+    merged.update(overrides or {})
+    merged.pop("use_sim_time", None)  # a parameter of every ROS node, not ours
+    return build(DepthConfig, merged)

@@ -1,0 +1,1 @@
+"""Networks of DeFeat-Net in the published layout."""

@@ -1,0 +1,1 @@
+"""The live side: node, player and recorder. Only here is rclpy imported."""

@@ -1,0 +1,151 @@
+"""Configuration as frozen dataclasses: one description feeds YAML keys, ROS parameters and CLI flags."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar
+
+from defeat_ros.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known about one field besides its type and default."""
+
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    read_only: bool = True
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+    read_only: bool = True,
+) -> Any:
+    """A dataclass field with a description and limits; `read_only` is False where it may change while running."""
+    return field(default=default, metadata={"option": Option(help, minimum, maximum, choices, read_only)})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One leaf of a configuration, under its dotted name."""
+
+    name: str
+    type: Any
+    default: Any
+    option: Option
+
+
+def entries(cls: type, prefix: str = "") -> list[Entry]:
+    """Every leaf option of a configuration class, in the order of its fields; nested classes give dotted names."""
+    hints = typing.get_type_hints(cls)
+    found: list[Entry] = []
+    for item in fields(cls):
+        if is_dataclass(hints[item.name]):
+            found += entries(hints[item.name], f"{prefix}{item.name}.")
+        else:
+            found.append(Entry(prefix + item.name, hints[item.name], item.default, item.metadata["option"]))
+    return found
+
+
+def values(config: Any, prefix: str = "") -> dict[str, Any]:
+    """The configuration as a flat dictionary with dotted names."""
+    flat: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        nested = values(value, f"{prefix}{item.name}.") if is_dataclass(value) else {prefix + item.name: value}
+        flat.update(nested)
+    return flat
+
+
+def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings, as YAML gives them, to one level with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in mapping.items():
+        nested = flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        flat.update(nested)
+    return flat
+
+
+def build(cls: type[T], mapping: Mapping[str, Any]) -> T:
+    """Make a configuration from names (dotted or nested) and values; what is not named keeps its default.
+
+    Raises:
+        ConfigError: a name is unknown, or a value has the wrong type or is out of range.
+    """
+    given = flatten(mapping)
+    known = {entry.name: entry for entry in entries(cls)}
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
+            raise ConfigError(f"unknown parameter {name!r}; {hint}")
+    checked = {name: check(known[name], value) for name, value in given.items()}
+    return _construct(cls, checked, "")
+
+
+def check(entry: Entry, value: Any) -> Any:
+    """Bring a value to the option's type and hold it against its limits.
+
+    Raises:
+        ConfigError: it does not fit.
+    """
+    value = _coerce(entry, value)
+    limits = entry.option
+    if limits.choices and value not in limits.choices:
+        raise ConfigError(f"parameter {entry.name!r} is {value!r}, expected one of {', '.join(limits.choices)}")
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            continue
+        low, high = limits.minimum, limits.maximum
+        if number != number or (low is not None and number < low) or (high is not None and number > high):
+            bounds = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
+            raise ConfigError(f"parameter {entry.name!r} is {value!r}, expected {bounds}")
+    return value
+
+
+def _coerce(entry: Entry, value: Any) -> Any:
+    wanted = entry.type
+    if typing.get_origin(wanted) is tuple:
+        items, kinds = value, typing.get_args(wanted)
+        variadic = len(kinds) == 2 and kinds[1] is Ellipsis
+        if not isinstance(items, (list, tuple)) and not hasattr(items, "tolist"):
+            raise ConfigError(f"parameter {entry.name!r} is {value!r}, expected a list")
+        if not variadic and len(items) != len(kinds):
+            raise ConfigError(f"parameter {entry.name!r} is {value!r}, expected {len(kinds)} values")
+        return tuple(_scalar(entry, kinds[0], item) for item in items)
+    return _scalar(entry, wanted, value)
+
+
+def _scalar(entry: Entry, wanted: Any, value: Any) -> Any:
+    if isinstance(wanted, types.UnionType):
+        raise TypeError(f"{entry.name}: options have one type, got {wanted}")
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, wanted) and not (wanted is not bool and isinstance(value, bool)):
+        return value
+    raise ConfigError(f"parameter {entry.name!r} is {value!r}, expected a {wanted.__name__}")
+
+
+def _construct(cls: type[T], flat: Mapping[str, Any], prefix: str) -> T:
+    hints = typing.get_type_hints(cls)
+    arguments: dict[str, Any] = {}
+    for item in fields(cls):  # type: ignore[arg-type]
+        name = prefix + item.name
+        if is_dataclass(hints[item.name]):
+            arguments[item.name] = _construct(hints[item.name], flat, f"{name}.")  # type: ignore[arg-type]
+        elif name in flat:
+            arguments[item.name] = flat[name]
+    return cls(**arguments)
