@@ -14,7 +14,15 @@ class CheckpointError(DefeatError):
 
 
 class FrameError(DefeatError):
-    """An image, its intrinsics or its size cannot be used."""
+    """An image, its intrinsics or its size cannot be used.
+
+    Attributes:
+        reason: short name under which a ledger counts the frame.
+    """
+
+    def __init__(self, message: str, reason: str = "bad_frame") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class MessageError(DefeatError):

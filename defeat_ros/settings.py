@@ -145,7 +145,7 @@ def _construct(cls: type[T], flat: Mapping[str, Any], prefix: str) -> T:
     for item in fields(cls):  # type: ignore[arg-type]
         name = prefix + item.name
         if is_dataclass(hints[item.name]):
-            arguments[item.name] = _construct(hints[item.name], flat, f"{name}.")  # type: ignore[arg-type]
+            arguments[item.name] = _construct(hints[item.name], flat, f"{name}.")
         elif name in flat:
             arguments[item.name] = flat[name]
     return cls(**arguments)

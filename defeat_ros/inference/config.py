@@ -65,7 +65,7 @@ class DepthConfig:
     def __post_init__(self) -> None:
         if self.base_from_camera and len(self.base_from_camera) != 6:
             raise ConfigError(
-                f"parameter 'base_from_camera' is {list(self.base_from_camera)}, expected 6 values: x y z roll pitch yaw"
+                f"parameter 'base_from_camera' is {list(self.base_from_camera)}, expected x y z roll pitch yaw"
             )
         for name, size in (("input_size", self.input_size), ("output_size", self.output_size)):
             if (0 in size) != (size == (0, 0)):

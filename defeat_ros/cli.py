@@ -1,0 +1,249 @@
+"""The command `defeat-ros`: parsing, printing and exit codes; the work is done below.
+
+Known errors are one line on stderr and exit code 1, wrong usage is 2, an unknown error is a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from defeat_ros.errors import ConfigError, DefeatError
+from defeat_ros.progress import progress_bar
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one sub-command; see `defeat-ros --help`."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except DefeatError as error:
+        print(f"defeat-ros: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("defeat-ros: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="defeat-ros", description="Depth, odometry and dense features from one camera, day and night."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Any, help: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help, description=help)
+        command.set_defaults(run=run)
+        return command
+
+    synth = add("synth", _synth, "render a drive, with exact truth, to a rosbag")
+    synth.add_argument("out", type=Path, metavar="OUT_BAG")
+    _add_drive_options(synth)
+
+    convert = add("convert", _convert, "video, image folder or KITTI layout to a rosbag")
+    convert.add_argument("source", type=Path, metavar="SOURCE")
+    convert.add_argument("out", type=Path, metavar="OUT_BAG")
+    convert.add_argument("--intrinsics", type=Path, help="YAML of camera_calibration, or JSON width height fx fy cx cy")
+    convert.add_argument("--fps", type=float, default=10.0, help="frames per second to keep (default 10)")
+    convert.add_argument("--compressed", action="store_true", help="write JPEG CompressedImage messages")
+
+    infer = add("infer", _infer, "pictures of the depth and features of images or a video")
+    infer.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    infer.add_argument("--out", type=Path, required=True, help="new folder for the pictures")
+    _add_engine_options(infer)
+
+    process = add("process", _process, "every frame of a bag through the engine, offline")
+    process.add_argument("bag", type=Path, metavar="IN_BAG")
+    process.add_argument("out", type=Path, metavar="OUT_BAG")
+    process.add_argument("--image-topic", help="needed where the bag has several")
+    process.add_argument("--topics", nargs="+", metavar="TOPIC", help="outputs to write, by the node's relative names")
+    _add_engine_options(process)
+
+    play = commands.add_parser("play", help="play a bag onto the live ROS graph", add_help=False)
+    play.add_argument("rest", nargs=argparse.REMAINDER)
+    play.set_defaults(run=_play)
+
+    demo = add("demo", _demo, "render a night drive, run the node on it live, and show what comes out")
+    demo.add_argument("--out", type=Path, default=Path("demo_out"), help="folder of the results (default demo_out)")
+    demo.add_argument("--checkpoint", default="", help="weights; default: those that ship, else UNTRAINED ones")
+    _add_drive_options(demo)
+
+    info = add("info", _info, "what a checkpoint is and where it came from")
+    info.add_argument("checkpoint", metavar="CKPT")
+    info.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _add_drive_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of the drive (default 20)")
+    parser.add_argument("--fps", type=float, default=10.0, help="frames per second (default 10)")
+    light = parser.add_mutually_exclusive_group()
+    light.add_argument("--night", action="store_true", default=True, help="by night (default)")
+    light.add_argument("--day", action="store_false", dest="night", help="the same world by day")
+    parser.add_argument("--seed", type=int, default=1, help="which world (default 1)")
+    parser.add_argument("--size", type=_size, default=(480, 352), metavar="WxH", help="image size (default 480x352)")
+
+
+def _add_engine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", default="", help="weights (.safetensors, or published .pt); default: shipped")
+    parser.add_argument("--params-file", type=Path, help="YAML of node parameters")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeatable")
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, x, height = text.lower().partition("x")
+    if not (x and width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size, expected WIDTHxHEIGHT such as 480x352")
+    return int(width), int(height)
+
+
+def _drive(options: argparse.Namespace) -> Any:
+    from defeat_ros.data.night_drive import DriveConfig
+    from defeat_ros.settings import build
+
+    names = ("seconds", "fps", "night", "seed", "size")
+    return build(DriveConfig, {name: getattr(options, name) for name in names})
+
+
+def _engine(options: argparse.Namespace) -> Any:
+    from defeat_ros.inference.config import load_config
+    from defeat_ros.inference.engine import DepthEngine
+
+    overrides: dict[str, Any] = {}
+    for item in options.set:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {item!r} has no '=', expected NAME=VALUE")
+        try:
+            overrides[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {item!r}: the value is not YAML") from error
+    if options.checkpoint:
+        overrides["checkpoint"] = options.checkpoint
+    engine = DepthEngine(load_config(options.params_file, overrides))
+    if not engine.info.trained:
+        print(f"defeat-ros: checkpoint {engine.info.checkpoint} is UNTRAINED: its depth means nothing", file=sys.stderr)
+    return engine
+
+
+def print_table(title: str, rows: Sequence[tuple[str, Any]]) -> None:
+    """Print names and values as a table on stdout."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    for name, value in rows:
+        table.add_row(name, str(value))
+    Console().print(table)
+
+
+def _synth(options: argparse.Namespace) -> None:
+    config = _drive(options)
+    from defeat_ros.data.synth import record_drive
+
+    with progress_bar("rendering", round(config.seconds * config.fps)) as advance:
+        frames = record_drive(config, options.out, advance)
+    print(f"{frames} frames of seed {config.seed}, {'night' if config.night else 'day'}, in {options.out}")
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from defeat_ros.data.sources import convert, read_intrinsics
+
+    intrinsics = read_intrinsics(options.intrinsics) if options.intrinsics else None
+    with progress_bar("converting", None) as advance:
+        summary = convert(
+            options.source,
+            options.out,
+            intrinsics=intrinsics,
+            fps=options.fps,
+            compressed=options.compressed,
+            progress=lambda *_: advance(),
+        )
+    for name, reason in summary.skipped:
+        print(f"skipped {name}: {reason}", file=sys.stderr)
+    print(f"{summary.frames} frames in {options.out}, {len(summary.skipped)} skipped")
+
+
+def _infer(options: argparse.Namespace) -> None:
+    from defeat_ros.data.sources import named_frames
+    from defeat_ros.inference.pictures import picture_frames
+
+    engine = _engine(options)
+    frames = named_frames(options.images)
+    with progress_bar("inferring", None) as advance:
+        done, skipped = picture_frames(engine, frames, options.out, advance)
+    for line in skipped:
+        print(f"skipped {line}", file=sys.stderr)
+    print(f"{done} frames pictured in {options.out}, {len(skipped)} skipped")
+    if not done:
+        raise DefeatError("no frame could be pictured")
+
+
+def _process(options: argparse.Namespace) -> None:
+    from defeat_ros.data.bag import BagReader
+    from defeat_ros.inference.process import DEFAULT_TOPICS, process_bag
+
+    with BagReader(options.bag) as bag:
+        topic = bag.image_topic(options.image_topic)
+        total = bag.topics[topic].count
+    engine = _engine(options)
+    with progress_bar("processing", total) as advance:
+        done = process_bag(options.bag, options.out, engine, options.topics or DEFAULT_TOPICS, topic, advance)
+    for line in done.warnings:
+        print(f"defeat-ros: {line}", file=sys.stderr)
+    counts = done.counts
+    rows: list[tuple[str, Any]] = [("frames in", counts.received), ("published", counts.published)]
+    rows += [(f"dropped: {reason}", number) for reason, number in counts.dropped.items()]
+    rows += [("frames/s", f"{counts.received / max(done.seconds, 1e-9):.2f}"), *_engine_rows(engine.info)]
+    print_table(f"{options.bag} -> {options.out}", rows)
+
+
+def _engine_rows(info: Any) -> list[tuple[str, Any]]:
+    return [
+        ("checkpoint", f"{info.checkpoint}{'' if info.trained else ' (UNTRAINED)'}"),
+        ("backend", f"{info.backend} {info.precision}"),
+        ("device", info.device),
+    ]
+
+
+def _play(options: argparse.Namespace) -> int:
+    # A process of its own: rclpy stays out of the command line.
+    return subprocess.call([sys.executable, "-m", "defeat_ros.ros.player", *options.rest])
+
+
+def _demo(options: argparse.Namespace) -> None:
+    config = _drive(options)
+    from defeat_ros.demo.run import run_demo
+
+    run_demo(config, options.out, options.checkpoint)
+
+
+def _info(options: argparse.Namespace) -> None:
+    from defeat_ros.checkpoint import read_checkpoint
+    from defeat_ros.inference.weights import find_checkpoint
+
+    checkpoint = read_checkpoint(find_checkpoint(options.checkpoint))
+    elements = sum(tensor.numel() for tensor in checkpoint.state.values())
+    facts: dict[str, Any] = {
+        "file": str(checkpoint.path),
+        "format": checkpoint.format,
+        "sha256": checkpoint.sha256,
+        "tensors": len(checkpoint.state),
+        "numbers": elements,
+        "options": checkpoint.options,
+        "provenance": checkpoint.provenance or "not recorded in the file",
+    }
+    if options.json:
+        print(json.dumps(facts, indent=2))
+        return
+    print_table("checkpoint", list(facts.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

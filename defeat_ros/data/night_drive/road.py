@@ -1,0 +1,57 @@
+"""The road's centre line: a plane curve whose heading is a sum of sines, so that it bends but never loops."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+STEP = 1.0  # metres between the samples of the table
+
+
+class Road:
+    """A centre line parametrised by arc length s; d is the offset to its left.
+
+    Attributes:
+        table: (M, 5) float64, x, y, cos and sin of the heading, curvature (1/m) at s = start + i * STEP.
+        start: s of the first sample, m.
+    """
+
+    def __init__(self, rng: np.random.Generator, start: float, end: float) -> None:
+        self.start, self.end = start, end
+        wavelengths = rng.uniform([420.0, 210.0], [700.0, 330.0])
+        # Amplitudes by peak curvature: together at least 110 m of radius.
+        peaks = rng.uniform([0.0015, 0.001], [0.005, 0.004])
+        self._waves = 2.0 * math.pi / wavelengths
+        self._amplitudes = peaks / self._waves
+        self._phases = rng.uniform(0.0, 2.0 * math.pi, 2)
+        fine = np.arange(start, end + 2 * STEP, STEP / 8)
+        heading = self.heading(fine)
+        dx, dy = np.cos(heading), np.sin(heading)
+        x = np.concatenate([[0.0], np.cumsum(0.5 * (dx[1:] + dx[:-1])) * STEP / 8])
+        y = np.concatenate([[0.0], np.cumsum(0.5 * (dy[1:] + dy[:-1])) * STEP / 8])
+        columns = np.stack([x, y, dx, dy, self.curvature(fine)], axis=1)
+        self.table = np.ascontiguousarray(columns[::8])
+
+    def heading(self, s: np.ndarray | float) -> np.ndarray:
+        """Direction of the road at s, rad."""
+        s = np.asarray(s, dtype=np.float64)[..., None]
+        return (self._amplitudes * np.sin(self._waves * s + self._phases)).sum(-1)
+
+    def curvature(self, s: np.ndarray | float) -> np.ndarray:
+        """Change of heading per metre, positive to the left, 1/m."""
+        s = np.asarray(s, dtype=np.float64)[..., None]
+        return (self._amplitudes * self._waves * np.cos(self._waves * s + self._phases)).sum(-1)
+
+    def pose(self, s: float, d: float = 0.0) -> tuple[float, float, float]:
+        """Position x, y (m) and heading (rad) of the point d metres left of the centre line at s."""
+        u = min(max((s - self.start) / STEP, 0.0), len(self.table) - 1.001)
+        i, f = int(u), u - int(u)
+        a, b = self.table[i], self.table[i + 1]
+        # Cubic Hermite: the pose of the car must be smooth between the samples.
+        h1, h2 = f * f * (3 - 2 * f), f * (1 - f) * (1 - f) * STEP
+        h3 = f * f * (f - 1) * STEP
+        x = a[0] + (b[0] - a[0]) * h1 + a[2] * h2 + b[2] * h3
+        y = a[1] + (b[1] - a[1]) * h1 + a[3] * h2 + b[3] * h3
+        heading = float(self.heading(self.start + u * STEP))
+        return x - d * math.sin(heading), y + d * math.cos(heading), heading

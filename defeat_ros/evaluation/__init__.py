@@ -1,0 +1,1 @@
+"""Measures depth and odometry against truth."""

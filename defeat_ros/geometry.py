@@ -1,0 +1,116 @@
+"""Disparity, rigid motions and cameras: the only place that knows signs and orders.
+
+Transforms are (4, 4) float64 named `<to>_from_<from>`: `p_to = to_from_from @ p_from`.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+
+from defeat_ros.frame import CameraIntrinsics
+
+A = TypeVar("A")
+
+NEAREST_UNIT, FARTHEST_UNIT = 0.1, 100.0
+"""Range of depth that the networks can express, scene units."""
+
+BODY_FROM_OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+"""Optical axes (x right, y down, z forward) in body axes (x forward, y left, z up), REP 103."""
+
+
+def inverse_depth(disp: A, nearest: float = NEAREST_UNIT, farthest: float = FARTHEST_UNIT) -> A:
+    """Sigmoid disparity in [0, 1] to inverse depth in [1 / farthest, 1 / nearest] (Monodepth2, sec. 3)."""
+    return 1.0 / farthest + (1.0 / nearest - 1.0 / farthest) * disp  # type: ignore[operator, return-value]
+
+
+def disp_to_depth(disp: A, nearest: float = NEAREST_UNIT, farthest: float = FARTHEST_UNIT) -> A:
+    """Sigmoid disparity in [0, 1], array or tensor of any shape, to depth in [nearest, farthest]."""
+    return 1.0 / inverse_depth(disp, nearest, farthest)  # type: ignore[operator, return-value]
+
+
+def rotation_from_vector(vector: np.ndarray) -> np.ndarray:
+    """Rodrigues' formula: axis times angle (3,), rad, to a rotation (3, 3)."""
+    angle = float(np.linalg.norm(vector))
+    if angle < 1e-12:
+        return np.eye(3)
+    x, y, z = np.asarray(vector, np.float64) / angle
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * (cross @ cross)
+
+
+def vector_from_rotation(rotation: np.ndarray) -> np.ndarray:
+    """Rotation (3, 3) to axis times angle (3,), angle in [0, pi] rad; the inverse of `rotation_from_vector`."""
+    twice_sine = np.array(
+        [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
+    )
+    sine, cosine = np.linalg.norm(twice_sine) / 2.0, (np.trace(rotation) - 1.0) / 2.0
+    angle = np.arctan2(sine, cosine)
+    if sine > 1e-6:
+        return twice_sine * (angle / (2.0 * sine))
+    if cosine > 0:
+        return twice_sine / 2.0
+    # Half a turn: the axis is the eigenvector of R + 1, read from its largest column.
+    outer = (rotation + np.eye(3)) / 2.0
+    column = int(np.argmax(np.diag(outer)))
+    return outer[:, column] / np.linalg.norm(outer[:, column]) * angle
+
+
+def transform(rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    """Rotation (3, 3) and translation (3,) as one transform (4, 4) float64."""
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = rotation, translation
+    return matrix
+
+
+def transform_from_xyz_rpy(values: tuple[float, ...]) -> np.ndarray:
+    """x y z (m) roll pitch yaw (rad, about fixed x, y, z in this order, as in URDF) to a transform (4, 4)."""
+    roll, pitch, yaw = (rotation_from_vector(a * axis) for a, axis in zip(values[3:], np.eye(3), strict=True))
+    return transform(yaw @ pitch @ roll, np.array(values[:3]))
+
+
+def invert(matrix: np.ndarray) -> np.ndarray:
+    """The inverse of a rigid transform (4, 4)."""
+    rotation = matrix[:3, :3].T
+    return transform(rotation, -rotation @ matrix[:3, 3])
+
+
+def earlier_from_later(axisangle: np.ndarray, translation: np.ndarray, mean_inverse_depth: float) -> np.ndarray:
+    """The camera's step from the pose net's output on (later, earlier).
+
+    The net gives later_from_earlier; its translation is multiplied by the mean inverse depth of the target frame,
+    as the training sees it, or depth and odometry would disagree in scale.
+
+    Args:
+        axisangle, translation: (3,) each, rad and scene units before scaling.
+        mean_inverse_depth: mean of 1 / depth over the target frame, 1 / scene units.
+
+    Returns:
+        (4, 4): pose of the later camera in the earlier one.
+    """
+    scaled = np.asarray(translation, np.float64) * mean_inverse_depth
+    return invert(transform(rotation_from_vector(axisangle), scaled))
+
+
+def adjoint(matrix: np.ndarray) -> np.ndarray:
+    """(6, 6) map of small motions (translation, rotation) through a transform (Lynch & Park, Modern Robotics, 3.3)."""
+    rotation, (x, y, z) = matrix[:3, :3], matrix[:3, 3]
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.block([[rotation, cross @ rotation], [np.zeros((3, 3)), rotation]])
+
+
+def resize_intrinsics(camera: CameraIntrinsics, width: int, height: int) -> CameraIntrinsics:
+    """The undistorted camera of the image resized to (width, height); x and y scale separately.
+
+    Pixel centres are whole numbers, so the principal point moves by the half pixel that resizing keeps in place.
+    """
+    sx, sy = width / camera.width, height / camera.height
+    return CameraIntrinsics(
+        fx=camera.fx * sx,
+        fy=camera.fy * sy,
+        cx=(camera.cx + 0.5) * sx - 0.5,
+        cy=(camera.cy + 0.5) * sy - 0.5,
+        width=width,
+        height=height,
+    )

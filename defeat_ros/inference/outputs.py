@@ -1,0 +1,127 @@
+"""Predictions as ROS messages: one table of topics for the live node and the offline tools."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from defeat_ros.data.compose import MessageFactory
+from defeat_ros.frame import Odometry, Prediction
+from defeat_ros.geometry import BODY_FROM_OPTICAL, adjoint, invert, resize_intrinsics, transform_from_xyz_rpy
+from defeat_ros.geometry import vector_from_rotation as rotation_vector
+from defeat_ros.inference.config import DepthConfig
+from defeat_ros.visualize import FeatureColors, depth_colors
+
+
+@dataclass(frozen=True)
+class OutputTopic:
+    """One topic that a prediction can fill.
+
+    Attributes:
+        type: ROS type name.
+        result: what the engine must compute for it.
+    """
+
+    type: str
+    result: str
+
+
+TOPICS: dict[str, OutputTopic] = {
+    "depth/image_rect": OutputTopic("sensor_msgs/msg/Image", "depth"),
+    "depth/camera_info": OutputTopic("sensor_msgs/msg/CameraInfo", "depth"),
+    "depth/color": OutputTopic("sensor_msgs/msg/Image", "depth"),
+    "depth/scale": OutputTopic("std_msgs/msg/Float64", "depth"),
+    "features/image": OutputTopic("sensor_msgs/msg/Image", "features"),
+    "features/camera_info": OutputTopic("sensor_msgs/msg/CameraInfo", "features"),
+    "features/color": OutputTopic("sensor_msgs/msg/Image", "features"),
+    "odom": OutputTopic("nav_msgs/msg/Odometry", "odometry"),
+}
+"""Relative names of the topics, in the order in which they are published."""
+
+
+def wanted_results(topics: Collection[str]) -> set[str]:
+    """What the engine must compute for these topics."""
+    return {TOPICS[name].result for name in topics}
+
+
+def base_from_camera(config: DepthConfig) -> np.ndarray | None:
+    """Pose of the optical frame in the base frame (4, 4) from the parameters, None where they leave it open."""
+    return transform_from_xyz_rpy(config.base_from_camera) @ BODY_FROM_OPTICAL if config.base_from_camera else None
+
+
+class OutputComposer:
+    """Makes the messages of one stream of predictions.
+
+    Args:
+        factory: makes messages for rclpy or for a bag.
+        config: names of frames.
+        base_from_camera: (4, 4) pose of the optical frame in the base frame; None: the camera is the base's origin,
+            looking along its x axis.
+    """
+
+    def __init__(
+        self, factory: MessageFactory, config: DepthConfig, base_from_camera: np.ndarray | None = None
+    ) -> None:
+        self._factory = factory
+        self._config = config
+        self._base_from_camera = BODY_FROM_OPTICAL if base_from_camera is None else base_from_camera
+        self._feature_colors = FeatureColors()
+
+    def messages(self, prediction: Prediction, topics: Collection[str]) -> dict[str, Any]:
+        """The messages for those of the topics that this prediction can fill, in the order of `TOPICS`."""
+        made: dict[str, Any] = {}
+        for name in TOPICS:
+            message = self._message(name, prediction) if name in topics else None
+            if message is not None:
+                made[name] = message
+        return made
+
+    def _message(self, name: str, prediction: Prediction) -> Any | None:
+        factory = self._factory
+        header: dict[str, Any] = {"stamp_ns": prediction.stamp_ns, "frame_id": prediction.frame_id}
+        depth, features, camera = prediction.depth, prediction.features, prediction.intrinsics
+        if name == "depth/image_rect" and depth is not None:
+            return factory.image(depth, **header)
+        if name == "depth/camera_info" and depth is not None and camera is not None:
+            return factory.camera_info(camera, **header)
+        if name == "depth/color" and depth is not None:
+            return factory.image(depth_colors(depth), **header)
+        if name == "depth/scale":
+            return factory.float64(float("nan") if prediction.metres_per_unit is None else prediction.metres_per_unit)
+        if name == "features/image" and features is not None:
+            return factory.image(features, **header)
+        if name == "features/camera_info" and features is not None and camera is not None:
+            return factory.camera_info(resize_intrinsics(camera, features.shape[1], features.shape[0]), **header)
+        if name == "features/color" and features is not None:
+            return factory.image(self._feature_colors(features), **header)
+        if name == "odom" and prediction.odometry is not None:
+            return self._odometry(prediction.odometry, prediction.stamp_ns)
+        return None
+
+    def odom_from_base(self, odometry: Odometry) -> np.ndarray:
+        """Pose of the base (4, 4) in the odometry frame, which is where the base stood when the segment began."""
+        return self._base_from_camera @ odometry.odom_from_camera @ invert(self._base_from_camera)
+
+    def _odometry(self, odometry: Odometry, stamp_ns: int) -> Any:
+        mount = self._base_from_camera
+        pose = self.odom_from_base(odometry)
+        step = mount @ odometry.previous_from_camera @ invert(mount)
+        to_base = adjoint(mount)
+        step_covariance = to_base @ np.diag(odometry.step_variance) @ to_base.T
+        turned = np.kron(np.eye(2), pose[:3, :3] @ mount[:3, :3])
+        pose_covariance = turned @ np.diag(odometry.pose_variance) @ turned.T
+        rate = 1.0 / odometry.dt_s if odometry.dt_s else 0.0
+        # The step is told in the base as it was before; the twist belongs to the base as it is now.
+        twist = np.concatenate([step[:3, :3].T @ step[:3, 3], rotation_vector(step[:3, :3])]) * rate
+        return self._factory.odometry(
+            frame_id=self._config.odom_frame,
+            child_frame_id=self._config.base_frame,
+            stamp_ns=stamp_ns,
+            odom_from_base=pose,
+            twist=twist,
+            pose_covariance=pose_covariance.ravel(),
+            twist_covariance=(step_covariance * max(rate, 1.0) ** 2).ravel(),
+        )

@@ -1,0 +1,75 @@
+"""Finds the weights that the parameters name, loads them and tells what runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from defeat_ros.checkpoint import read_checkpoint
+from defeat_ros.errors import CheckpointError
+from defeat_ros.inference.backends import Backend, make_backend
+from defeat_ros.inference.config import DepthConfig
+from defeat_ros.networks import DeFeatNet
+from defeat_ros.resources import share_directory
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What an engine runs, for logs, diagnostics and summaries.
+
+    Attributes:
+        checkpoint: name of the weight file, '' for a backend that was handed in.
+        sha256: of that file.
+        trained: False where the file says that its weights were never trained.
+        backend, device, precision: how the networks run.
+        input_size: width and height the networks see, px.
+    """
+
+    checkpoint: str
+    sha256: str
+    trained: bool
+    backend: str
+    device: str
+    precision: str
+    input_size: tuple[int, int]
+
+    @classmethod
+    def of(
+        cls, backend: Backend, size_hw: tuple[int, int], checkpoint: str = "", sha256: str = "", trained: bool = True
+    ) -> EngineInfo:
+        """Describe a backend and, where known, its weights."""
+        size = (size_hw[1], size_hw[0])
+        return cls(checkpoint, sha256, trained, backend.name, backend.device, backend.precision, size)
+
+
+def find_checkpoint(name: str) -> Path:
+    """The weight file that the `checkpoint` parameter means; '' is the one that ships in ckpt/.
+
+    Raises:
+        CheckpointError: '' and none ships, or several do.
+    """
+    if name:
+        return Path(name).expanduser()
+    folder = share_directory() / "ckpt"
+    shipped = sorted(folder.glob("*.safetensors"))
+    if len(shipped) != 1:
+        found = ", ".join(path.name for path in shipped) or "none"
+        raise CheckpointError(
+            f"parameter 'checkpoint' is empty and '{folder}' holds {found}, expected one .safetensors there "
+            "or the path of a checkpoint; see ckpt/README.md"
+        )
+    return shipped[0]
+
+
+def load_backend(config: DepthConfig, size_hw: tuple[int, int]) -> tuple[Backend, EngineInfo]:
+    """Read the weights and put them on the device.
+
+    Raises:
+        CheckpointError: missing, damaged or unsafe weights, or weights of another architecture.
+        BackendError: a device that is not here.
+    """
+    name = config.checkpoint_key
+    checkpoint = read_checkpoint(find_checkpoint(config.checkpoint), key=(lambda x: x[name]) if name else None)
+    backend = make_backend(DeFeatNet.load(checkpoint), config.backend, config.device, config.precision)
+    trained = bool(checkpoint.provenance.get("trained", True))
+    return backend, EngineInfo.of(backend, size_hw, checkpoint.path.name, checkpoint.sha256, trained)

@@ -1,0 +1,297 @@
+"""The lifecycle node `depth_node`: camera topics in, depth, features and odometry out."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockChange, ClockType, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.qos import QoSProfile
+from std_srvs.srv import Trigger
+
+from defeat_ros.errors import DefeatError, FrameError, MessageError
+from defeat_ros.inference.config import DepthConfig
+from defeat_ros.inference.ledger import Ledger, LedgerCounts
+from defeat_ros.ros.camera import CameraInput
+from defeat_ros.ros.diagnostics import Meter, diagnostic_array, engine_status, frames_status
+from defeat_ros.ros.outputs import Outputs
+from defeat_ros.ros.params import Parameters
+from defeat_ros.ros.process import run_node
+from defeat_ros.ros.worker import LatestWorker
+
+SILENCE_WARNING_S = 5.0
+REPEAT_WARNING_S = 30.0
+REPEAT_FAILURE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A serialized image and the steady time at which it came."""
+
+    data: bytes
+    at: float
+
+
+def make_engine(config: DepthConfig) -> Any:
+    """The real engine; imported late, because it loads torch."""
+    from defeat_ros.inference.engine import DepthEngine
+
+    return DepthEngine(config)
+
+
+class DepthNode(LifecycleNode):
+    """Runs the engine on the newest image and publishes what is subscribed to.
+
+    One executor thread receives; one worker thread computes and publishes. An image that waits while the worker is
+    busy is replaced by a newer one. The ledger accounts for every image that was received.
+
+    Args:
+        engine_factory: makes the engine from the parameters at each configure.
+        node_options: passed on to rclpy's node.
+    """
+
+    def __init__(self, engine_factory: Callable[[DepthConfig], Any] = make_engine, **node_options: Any) -> None:
+        super().__init__("depth_node", **node_options)
+        self._engine_factory = engine_factory
+        self._settings = Parameters(self)
+        self._ledger = Ledger()
+        self._meter = Meter()
+        self._worker: LatestWorker[Arrival] = LatestWorker(self._process, self._discarded, "depth_worker")
+        self._config: DepthConfig | None = None
+        self._engine: Any | None = None
+        self._camera: CameraInput | None = None
+        self._outputs: Outputs | None = None
+        self._configure_problem: str | None = None
+        self._frame_problem: str | None = None
+        self._silence_reported = 0.0
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
+        self._reset_service = self.create_service(Trigger, "~/reset", self._on_reset)
+        # Steady, not the node's clock: diagnostics must go on when /clock stalls.
+        self._timer = self.create_timer(1.0, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        backward = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
+        self._jump = self.get_clock().create_jump_callback(backward, post_callback=self._on_time_jump)
+
+    def bring_up(self) -> bool:
+        """Configure and activate as far as the `autostart` parameter asks; False where one of them failed."""
+        if not self._settings.autostart:
+            return True
+        done = TransitionCallbackReturn.SUCCESS
+        return self.trigger_configure() == done and self.trigger_activate() == done
+
+    @property
+    def counts(self) -> LedgerCounts:
+        """Where the frames went so far."""
+        return self._ledger.counts()
+
+    @property
+    def state(self) -> str:
+        """Lifecycle state, such as 'active'."""
+        return str(self._state_machine.current_state[1])
+
+    # Lifecycle. rclpy swallows exceptions of these callbacks, so each one reports its own.
+
+    def on_configure(self, state: Any) -> TransitionCallbackReturn:
+        """Read the parameters, load the engine, create the publishers."""
+        return self._guarded("configure", self._configure, state)
+
+    def on_activate(self, state: Any) -> TransitionCallbackReturn:
+        """Subscribe and start to work."""
+        return self._guarded("activate", self._activate, state)
+
+    def on_deactivate(self, state: Any) -> TransitionCallbackReturn:
+        """Finish the frame in hand and unsubscribe."""
+        return self._guarded("deactivate", self._deactivate, state)
+
+    def on_cleanup(self, state: Any) -> TransitionCallbackReturn:
+        """Let go of the engine and the publishers."""
+        return self._guarded("clean up", self._cleanup, state)
+
+    def on_shutdown(self, state: Any) -> TransitionCallbackReturn:
+        """Stop whatever runs."""
+        return self._guarded("shut down", self._shut_down, state)
+
+    def on_error(self, state: Any) -> TransitionCallbackReturn:
+        """Go back to unconfigured."""
+        return self._guarded("recover", self._shut_down, state)
+
+    def destroy_node(self) -> None:
+        """Stop the worker, then destroy everything."""
+        self._worker.stop("shutdown")
+        self._jump.unregister()
+        super().destroy_node()
+
+    def _guarded(self, name: str, step: Callable[[Any], None], state: Any) -> TransitionCallbackReturn:
+        try:
+            step(state)
+        except DefeatError as error:
+            problem = str(error)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+        else:
+            return TransitionCallbackReturn.SUCCESS
+        self.get_logger().error(f"cannot {name}: {problem}")
+        if name == "configure":
+            self._configure_problem = problem.partition("\n")[0]
+        return TransitionCallbackReturn.FAILURE
+
+    def _configure(self, state: Any) -> None:
+        self._release()
+        config = self._settings.read()
+        self._engine = self._engine_factory(config)
+        self._config = config
+        try:
+            self._outputs = Outputs(self, config)
+        except Exception:
+            self._release()
+            raise
+        super().on_configure(state)
+        self._configure_problem = None
+        info = self._engine.info
+        width, height = info.input_size
+        checkpoint = f"{info.checkpoint} (sha256 {info.sha256[:12]}{'' if info.trained else ', UNTRAINED'})"
+        self.get_logger().info(f"configured: {checkpoint}, {info.backend} on {info.device}, input {width}x{height}")
+
+    def _activate(self, state: Any) -> None:
+        assert self._config is not None and self._outputs is not None
+        self._meter.restart()
+        self._frame_problem, self._silence_reported = None, 0.0
+        worker = self._worker
+        self._camera = CameraInput(
+            self, self._config.image_transport, self._on_image, worker.tell, worker.wait_for_news
+        )
+        super().on_activate(state)
+        worker.start()
+        for name in self._settings.unused_qos_overrides():
+            self.get_logger().warning(f"parameter '{name}' names no topic or policy of this node")
+        inputs = f"'{self._camera.image_topic}' and '{self._camera.camera_info_topic}'"
+        self.get_logger().info(f"active: {inputs} to {', '.join(self._outputs.names())}")
+
+    def _deactivate(self, state: Any) -> None:
+        self._stop_receiving("reset")
+        if self._engine is not None:
+            self._engine.reset("reset")
+        super().on_deactivate(state)
+
+    def _cleanup(self, state: Any) -> None:
+        super().on_cleanup(state)
+        self._release()
+
+    def _shut_down(self, state: Any) -> None:
+        self._stop_receiving("shutdown")
+        super().on_shutdown(state)
+        self._release()
+
+    def _stop_receiving(self, reason: str) -> None:
+        self._worker.stop(reason)
+        if self._camera is not None:
+            self._camera.destroy()
+            self._camera = None
+
+    def _release(self) -> None:
+        if self._outputs is not None:
+            self._outputs.destroy()
+        self._outputs = self._engine = self._config = None
+
+    # Executor's thread.
+
+    def _on_image(self, data: bytes) -> None:
+        self._ledger.receive()
+        if self._camera is None:
+            self._ledger.drop("inactive")
+            return
+        self._worker.offer(Arrival(data, self._meter.arrive()))
+
+    def _discarded(self, arrival: Arrival, reason: str) -> None:
+        self._ledger.drop(reason)
+
+    def _on_reset(self, request: Any, response: Any) -> Any:
+        engine = self._engine
+        if engine is None:
+            response.success, response.message = False, "not configured: there is nothing to reset"
+            return response
+        self._worker.before_next(lambda: engine.reset("reset"))
+        response.success, response.message = True, "the next frame starts at the identity"
+        return response
+
+    def _on_time_jump(self, jump: Any) -> None:
+        engine = self._engine
+        if engine is None:
+            return
+        self._worker.discard("time_jump")
+        self._worker.before_next(lambda: engine.reset("time_jump"))
+        changed = jump.clock_change != ClockChange.ROS_TIME_NO_CHANGE
+        how = "changed its source" if changed else f"jumped back by {-jump.delta.nanoseconds / 1e9:.3f} s"
+        self.get_logger().info(f"time {how}: the next frame starts at the identity")
+
+    def _on_timer(self) -> None:
+        name, info = self.get_name(), self._engine.info if self._engine is not None else None
+        scale = self._config.scale if self._config is not None else None
+        statuses = [
+            frames_status(name, self.state, self.counts, self._meter, self._frame_problem),
+            engine_status(name, info, scale, self._configure_problem),
+        ]
+        stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(diagnostic_array(statuses, stamp, info.device if info else ""))
+        silence = self._meter.silence_s()
+        if self._camera is not None and silence > max(SILENCE_WARNING_S, self._silence_reported + REPEAT_WARNING_S):
+            self._silence_reported = silence
+            self.get_logger().warning(self._camera.silence())
+        elif silence < SILENCE_WARNING_S:
+            self._silence_reported = -REPEAT_WARNING_S
+
+    # Worker's thread.
+
+    def _process(self, arrival: Arrival) -> None:
+        outcome = "failed"
+        try:
+            outcome = self._predict(arrival)
+        except (MessageError, FrameError) as error:
+            reason = getattr(error, "reason", "bad_message")
+            outcome = reason if reason == "duplicate_stamp" else f"rejected_{reason}"
+            self._warn(f"image dropped ({outcome}): {error}")
+        except Exception as error:
+            if self.context.ok():
+                self._frame_problem = f"{type(error).__name__}: {error}"
+                detail = str(error) if isinstance(error, DefeatError) else traceback.format_exc()
+                self.get_logger().error(f"frame failed: {detail}", throttle_duration_sec=REPEAT_FAILURE_S)
+            else:
+                outcome = "shutdown"
+        if outcome:
+            self._ledger.drop(outcome)
+        else:
+            self._ledger.publish()
+            self._meter.publish(arrival.at)
+
+    def _predict(self, arrival: Arrival) -> str:
+        """Compute and publish; returns why nothing was published, '' where something was."""
+        camera, outputs, engine = self._camera, self._outputs, self._engine
+        assert camera is not None and outputs is not None and engine is not None
+        topics = outputs.topics()
+        want = outputs.wanted(topics)
+        problem = getattr(engine, "features_problem", None)
+        if problem and "features" in want:
+            self.get_logger().warning(f"features are not published: {problem}", throttle_duration_sec=REPEAT_WARNING_S)
+            want -= {"features"}
+        if not want:
+            return "nobody_subscribed"
+        prediction = engine(camera.frame(arrival.data), want)
+        self._frame_problem = None
+        return "" if outputs.publish(prediction, topics) else "nothing_to_publish"
+
+    def _warn(self, what: str) -> None:
+        self.get_logger().warning(what, throttle_duration_sec=REPEAT_FAILURE_S)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Entry point of `depth_node`."""
+    return run_node(DepthNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""The node's parameters: `DepthConfig` declared to ROS, read back, and written as `config/depth.yaml`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from defeat_ros.errors import ConfigError
+from defeat_ros.inference.config import DepthConfig
+from defeat_ros.settings import Entry, Option, build, check, entries
+
+AUTOSTART = Entry("autostart", bool, True, Option("configure and activate by itself after the start"))
+ROS_PREFIXES = ("qos_overrides.",)
+HEADER = """\
+# Parameters of depth_node with their defaults: ros2 run defeat_ros depth_node --ros-args --params-file THIS_FILE
+# Unknown names are refused when the node configures. Written by defeat_ros.ros.params.parameters_yaml().
+"""
+
+
+def node_entries() -> list[Entry]:
+    """Every parameter of the node besides those that each ROS node has."""
+    return [*entries(DepthConfig), AUTOSTART]
+
+
+class Parameters:
+    """Declares the parameters on a node and reads them as a `DepthConfig`.
+
+    rclpy ignores overrides that nobody declares and refuses an integer for a float inside the constructor. Here
+    both wait until `read`, so that a mistake fails the configure transition with its reason and the node lives on.
+    """
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._error: ConfigError | None = None
+        given = {name: parameter.value for name, parameter in node._parameter_overrides.items()}
+        for entry in node_entries():
+            self._declare(entry, given.get(entry.name))
+        self._refuse_unknown(given)
+
+    def read(self) -> DepthConfig:
+        """The parameters as they stand now.
+
+        Raises:
+            ConfigError: one is unknown, has the wrong type or is out of range.
+        """
+        if self._error is not None:
+            raise self._error
+        values = {entry.name: self._value(entry) for entry in entries(DepthConfig)}
+        return build(DepthConfig, values)
+
+    @property
+    def autostart(self) -> bool:
+        """Whether the node brings itself up."""
+        return bool(self._value(AUTOSTART))
+
+    def unused_qos_overrides(self) -> list[str]:
+        """QoS overrides that name no topic of this node, to be asked once all topics exist."""
+        names = (name for name in self._node._parameter_overrides if name.startswith(ROS_PREFIXES))
+        return sorted(name for name in names if not self._node.has_parameter(name))
+
+    def _declare(self, entry: Entry, given: Any) -> None:
+        value = entry.default
+        if given is not None:  # None is an empty list or a null in YAML: the default
+            try:
+                value = check(entry, given)
+            except ConfigError as error:
+                self._error = self._error or error
+        ros_value = list(value) if isinstance(value, tuple) else value
+        if ros_value == []:  # rclpy takes an empty list for bytes, so an empty array is one that is not set
+            from rclpy.parameter import Parameter
+
+            ros_value = Parameter.Type.DOUBLE_ARRAY
+        self._node.declare_parameter(entry.name, ros_value, _descriptor(entry), ignore_override=True)
+
+    def _refuse_unknown(self, given: Mapping[str, Any]) -> None:
+        for name in sorted(given):
+            if not self._node.has_parameter(name) and not name.startswith(ROS_PREFIXES):
+                try:
+                    build(DepthConfig, {name: given[name]})
+                except ConfigError as error:
+                    self._error = self._error or error
+
+    def _value(self, entry: Entry) -> Any:
+        from rclpy.exceptions import ParameterUninitializedException
+
+        try:
+            value = self._node.get_parameter(entry.name).value
+        except ParameterUninitializedException:
+            value = None
+        return entry.default if value is None else value
+
+
+def _descriptor(entry: Entry) -> Any:
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+    limits = entry.option
+    descriptor = ParameterDescriptor(description=limits.help, read_only=limits.read_only)
+    notes = []
+    if limits.choices:
+        notes.append(f"one of {', '.join(limits.choices)}")
+    low, high = limits.minimum, limits.maximum
+    if low is not None or high is not None:
+        low = -sys.float_info.max if low is None else low
+        high = sys.float_info.max if high is None else high
+        if entry.type is float:
+            descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
+        elif entry.type is int:
+            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+        else:
+            notes.append(f"each {low:g} to {high:g}")  # ROS ranges are for single numbers
+    descriptor.additional_constraints = "; ".join(notes)
+    return descriptor
+
+
+def parameters_yaml() -> str:
+    """All parameters with their defaults and what they mean, in the layout of a ROS parameter file."""
+    lines = [HEADER + "/**:", "  ros__parameters:"]
+    group = ""
+    for entry in node_entries():
+        *path, leaf = entry.name.split(".")
+        indent = "    " + "  " * len(path)
+        if path and path[0] != group:
+            lines.append(f"    {path[0]}:")
+        group = path[0] if path else ""
+        lines += [f"{indent}# {_explain(entry)}", f"{indent}{leaf}: {_yaml(entry.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _explain(entry: Entry) -> str:
+    limits, notes = entry.option, []
+    if limits.choices:
+        notes.append(" | ".join(limits.choices))
+    if limits.minimum is not None or limits.maximum is not None:
+        low = "" if limits.minimum is None else f"{limits.minimum:g}"
+        high = "" if limits.maximum is None else f"{limits.maximum:g}"
+        notes.append(f"{low} to {high}" if low and high else f"at least {low}" if low else f"at most {high}")
+    return limits.help + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, tuple):
+        return f"[{', '.join(_yaml(item) for item in value)}]"
+    return repr(value)
+
+
+if __name__ == "__main__":
+    print(parameters_yaml(), end="")

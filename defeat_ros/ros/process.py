@@ -1,0 +1,67 @@
+"""A ROS process from start to a clean end, whoever ends it and however often."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+from defeat_ros.ros.dds import use_large_messages
+
+
+def ignore_signals() -> None:
+    """From now on nothing interrupts: a second Ctrl-C while cleaning up is common and must not abort."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def ros_process(args: Sequence[str] | None = None) -> Iterator[None]:
+    """rclpy from init to shutdown around a block; SIGINT and SIGTERM end the block, not the process.
+
+    Exiting with a context that is still up aborts the process, so the way out is always the same.
+
+    Raises:
+        SystemExit: the ROS arguments cannot be used; one line on stderr, status 1.
+    """
+    use_large_messages()
+    try:
+        rclpy.init(args=args)
+    except Exception as error:
+        raise SystemExit(f"cannot start ROS: {' '.join(str(error).split())}") from error
+    try:
+        yield
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        ignore_signals()
+        rclpy.try_shutdown()
+        ignore_signals()  # the shutdown put the handlers of Python back
+
+
+def run_node(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
+    """Run a node until SIGINT or SIGTERM: make it, let it bring itself up, spin, destroy it.
+
+    One executor thread: a multi-threaded executor was measured at 14 times the latency and twice the CPU.
+
+    Returns:
+        The exit status, 0 after a signal.
+    """
+    with ros_process(args):
+        executor = SingleThreadedExecutor()
+        node = make_node()
+        try:
+            executor.add_node(node)
+            node.bring_up()
+            executor.spin()
+        finally:
+            ignore_signals()
+            executor.shutdown(timeout_sec=2.0)
+            node.destroy_node()
+    sys.stdout.flush()
+    return 0

@@ -1,0 +1,86 @@
+"""tf, where it is installed: where the camera sits on the robot, and odom to base."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rclpy.time import Time
+
+from defeat_ros.geometry import transform
+from defeat_ros.inference.config import DepthConfig
+from defeat_ros.ros.messages import FACTORY
+
+
+def tf2() -> Any | None:
+    """The tf2_ros module, None where it is not installed (it is not on the package index)."""
+    try:
+        import tf2_ros
+    except ImportError:
+        return None
+    return tf2_ros
+
+
+class Transforms:
+    """Broadcasts and looks up as the parameters ask, does nothing where tf2_ros is not installed."""
+
+    def __init__(self, node: Any, config: DepthConfig) -> None:
+        self._node = node
+        self._config = config
+        self._broadcaster = self._buffer = self._listener = None
+        library = tf2()
+        if library is None:
+            if config.publish_tf:
+                node.get_logger().info(f"tf2_ros is not installed: no transform {self._name} is broadcast")
+            return
+        if config.publish_tf:
+            self._broadcaster = library.TransformBroadcaster(node)
+        if not config.base_from_camera:
+            self._buffer = library.Buffer()
+            self._listener = library.TransformListener(self._buffer, node)
+
+    @property
+    def _name(self) -> str:
+        return f"{self._config.odom_frame} to {self._config.base_frame}"
+
+    @property
+    def broadcasts(self) -> bool:
+        """Whether odometry is wanted even though nobody subscribes to it."""
+        return self._broadcaster is not None
+
+    def broadcast(self, odom_from_base: np.ndarray, stamp_ns: int) -> None:
+        """Send the pose of the base in the odometry frame."""
+        if self._broadcaster is not None:
+            frames = self._config.odom_frame, self._config.base_frame
+            self._broadcaster.sendTransform(FACTORY.transform_stamped(*frames, odom_from_base, stamp_ns=stamp_ns))
+
+    def base_from_camera(self, camera_frame: str) -> np.ndarray | None:
+        """Pose (4, 4) of the camera's optical frame on the base, None while tf does not know it."""
+        if self._buffer is None:
+            return None
+        try:
+            found = self._buffer.lookup_transform(self._config.base_frame, camera_frame, Time()).transform
+        except Exception:  # one of tf2's lookup errors; their base class is not the same in all versions
+            return None
+        q, t = found.rotation, found.translation
+        return transform(rotation_from_quaternion(q.x, q.y, q.z, q.w), np.array([t.x, t.y, t.z]))
+
+    def destroy(self) -> None:
+        """Stop listening and broadcasting."""
+        if self._listener is not None:
+            self._listener.unregister()
+        publisher = getattr(self._broadcaster, "pub_tf", None)
+        if publisher is not None:
+            self._node.destroy_publisher(publisher)
+        self._broadcaster = self._buffer = self._listener = None
+
+
+def rotation_from_quaternion(x: float, y: float, z: float, w: float) -> np.ndarray:
+    """A unit quaternion as a rotation (3, 3)."""
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
