@@ -106,20 +106,18 @@ class McapScan(Scan):
         schemas: dict[int, Schema] = {}
         channels: dict[int, Channel] = {}
         with self.path.open("rb") as file:
-            file.seek(8)
+            file.seek(end := 8)
             for opcode, body, whole in _mcap_records(file, self.size):
+                start, end, before = end, file.tell(), self.damaged_chunks
                 if opcode == Opcode.CHUNK:
-                    before = self.damaged_chunks
                     yield from self._chunk(body, whole, schemas, channels)
-                    if not whole or self.damaged_chunks > before:
-                        continue
                 elif whole:
                     if record := _mcap_record(opcode, body, schemas, channels):
                         yield record
                     self.complete = self.complete or opcode in (Opcode.DATA_END, Opcode.FOOTER)
-                if whole:
-                    self.readable += 9 + len(body)
-            if self.complete:
+                if whole and self.damaged_chunks == before:
+                    self.readable += end - start
+            if self.complete and not self.damaged_chunks:
                 self.readable = self.size
 
     def _chunk(
@@ -171,6 +169,14 @@ def _mcap_record(opcode: int, body: bytes, schemas: dict[int, Schema], channels:
         channel_id, _, log_time, _ = struct.unpack_from("<HIQQ", body)
         known = channels.get(channel_id)
         return (known, log_time, body[22:]) if known else None
+    try:
+        _mcap_definition(opcode, body, schemas, channels)
+    except Exception:  # a damaged name or length: its messages then have no channel
+        return None
+    return None
+
+
+def _mcap_definition(opcode: int, body: bytes, schemas: dict[int, Schema], channels: dict[int, Channel]) -> None:
     if opcode == Opcode.SCHEMA:
         schema = Schema.read(ReadDataStream(BytesIO(body)))
         schemas[schema.id] = schema
@@ -184,7 +190,6 @@ def _mcap_record(opcode: int, body: bytes, schemas: dict[int, Schema], channels:
             definition=of.data.decode("utf-8", "replace") if of else "",
             definition_format={"ros2msg": "msg", "ros1msg": "msg", "ros2idl": "idl"}.get(of.encoding if of else "", ""),
         )
-    return None
 
 
 class SqliteScan(Scan):
@@ -297,7 +302,9 @@ def _ros1_record(header: dict[bytes, bytes], data: bytes, channels: dict[int, Ch
             part for part in header.get(b"topic", b"").decode("utf-8", "replace").split("/") if part
         )
         text = about.get(b"message_definition", b"").decode("utf-8", "replace")
-        channels[number] = Channel(topic, _ros2_name(about.get(b"type", b"").decode()), "ros1", text, "msg")
+        channels[number] = Channel(
+            topic, _ros2_name(about.get(b"type", b"").decode("utf-8", "replace")), "ros1", text, "msg"
+        )
     return None
 
 

@@ -19,6 +19,7 @@ from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_
 from rosbags.typesys.store import Typestore
 
 from defeat_ros.data.bag_recovery import Channel, McapScan, Record, Ros1Scan, Scan, SqliteScan
+from defeat_ros.data.folder import natural_key
 from defeat_ros.errors import MessageError, SourceError
 
 _KINDS: dict[bytes, tuple[str, type[Scan]]] = {
@@ -71,12 +72,6 @@ def open_storages(path: Path) -> list[Any]:
             storage.close()
         raise
     return opened
-
-
-def natural_key(path: Path) -> list[tuple[int, int | str]]:
-    """Sorts frame_2 before frame_10."""
-    parts = re.split(r"(\d+)", path.name)
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
 def _listed_files(directory: Path) -> tuple[list[Path], bool]:

@@ -29,7 +29,7 @@ def message_class(name: str) -> Any:
 def ros_bytes(values: np.ndarray) -> array.array[int]:
     """An array as a uint8[] field: the only form that rclpy takes over without looking at each byte."""
     data = array.array("B")
-    data.frombytes(memoryview(values).cast("B"))
+    data.frombytes(values.data.cast("B"))
     return data
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
 
 from defeat_ros.ros.dds import use_large_messages
 
@@ -21,19 +23,27 @@ def ignore_signals() -> None:
 
 
 @contextmanager
-def ros_process(args: Sequence[str] | None = None) -> Iterator[None]:
+def ros_process(args: Sequence[str] | None = None, stop: threading.Event | None = None) -> Iterator[None]:
     """rclpy from init to shutdown around a block; SIGINT and SIGTERM end the block, not the process.
 
     Exiting with a context that is still up aborts the process, so the way out is always the same.
+
+    Args:
+        args: command line, with ROS arguments.
+        stop: is set by the signals, which then leave ROS up so that the block can finish what it does;
+            without it the signals shut ROS down, which ends any spinning.
 
     Raises:
         SystemExit: the ROS arguments cannot be used; one line on stderr, status 1.
     """
     use_large_messages()
     try:
-        rclpy.init(args=args)
+        rclpy.init(args=args, signal_handler_options=None if stop is None else SignalHandlerOptions.NO)
     except Exception as error:
         raise SystemExit(f"cannot start ROS: {' '.join(str(error).split())}") from error
+    if stop is not None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
     try:
         yield
     except (KeyboardInterrupt, ExternalShutdownException):

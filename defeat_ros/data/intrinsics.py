@@ -1,0 +1,109 @@
+"""Reading camera intrinsics from files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import yaml
+
+from defeat_ros.data.messages import intrinsics_from_message
+from defeat_ros.errors import FrameError, MessageError, SourceError
+from defeat_ros.frame import CameraIntrinsics
+
+_MAX_BYTES = 1_000_000
+
+
+def read_intrinsics(path: str | Path) -> CameraIntrinsics:
+    """The camera in the YAML that camera_calibration writes, or in JSON `{width, height, fx, fy, cx, cy}`.
+
+    The short form may also have `distortion_model` and `distortion`; other keys are ignored.
+
+    Raises:
+        SourceError: the file is missing, is neither of these, or its values cannot be those of a camera.
+    """
+    values = read_mapping(Path(path))
+    try:
+        if "camera_matrix" in values:
+            return _from_calibration(values)
+        numbers = {name: float(values[name]) for name in ("fx", "fy", "cx", "cy")}
+        sizes = {name: int(values[name]) for name in ("width", "height")}
+        distortion = tuple(float(value) for value in values.get("distortion") or ())
+        model = str(values.get("distortion_model") or "")
+        return CameraIntrinsics(**numbers, **sizes, distortion_model=model, distortion=distortion)
+    except KeyError as error:
+        keys = "camera_matrix, image_width, image_height or width, height, fx, fy, cx, cy"
+        raise SourceError(f"intrinsics {path} lack {error.args[0]!r}, expected {keys}") from None
+    except (FrameError, MessageError, TypeError, ValueError) as error:
+        raise SourceError(f"intrinsics {path} cannot be used: {error}") from None
+
+
+def read_kitti_calibration(path: Path, key: str, size_hw: tuple[int, int]) -> CameraIntrinsics | None:
+    """The camera of one projection matrix ('P2' of calib.txt, 'P_rect_02' of calib_cam_to_cam.txt), None where absent.
+
+    Args:
+        path: file with lines `NAME: numbers`.
+        key: name of the matrix.
+        size_hw: size of the images, which calib.txt does not have.
+
+    Raises:
+        SourceError: the matrix cannot be that of a camera.
+    """
+    try:
+        lines = [line.partition(":") for line in path.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return None
+    for name, _, text in lines:
+        if name.strip() == key:
+            try:
+                p = [float(value) for value in text.split()]
+                return CameraIntrinsics(fx=p[0], fy=p[5], cx=p[2], cy=p[6], width=size_hw[1], height=size_hw[0])
+            except (ValueError, IndexError, FrameError) as error:
+                raise SourceError(f"{key} of {path} is {text.strip()!r}, expected 12 numbers: {error}") from None
+    return None
+
+
+def read_mapping(path: Path) -> Mapping[str, Any]:
+    """A YAML or JSON file that holds a mapping.
+
+    Raises:
+        SourceError: it cannot be read or holds something else.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise SourceError(f"intrinsics {path} have {path.stat().st_size} bytes, expected a short YAML or JSON file")
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise SourceError(f"intrinsics {path} cannot be read: {error.strerror}") from None
+    except (ValueError, yaml.YAMLError) as error:
+        text = " ".join(str(error).split())
+        raise SourceError(f"intrinsics {path} are neither YAML nor JSON: {text}") from None
+    if not isinstance(values, Mapping):
+        raise SourceError(f"intrinsics {path} hold {type(values).__name__}, expected a mapping of names to values")
+    return values
+
+
+def _from_calibration(values: Mapping[str, Any]) -> CameraIntrinsics:
+    def matrix(name: str) -> list[float]:
+        return list(values[name]["data"]) if name in values else []
+
+    region = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
+    camera = intrinsics_from_message(
+        SimpleNamespace(
+            width=int(values["image_width"]),
+            height=int(values["image_height"]),
+            distortion_model=values.get("distortion_model") or "",
+            D=matrix("distortion_coefficients"),
+            K=matrix("camera_matrix"),
+            R=matrix("rectification_matrix"),
+            P=matrix("projection_matrix"),
+            binning_x=0,
+            binning_y=0,
+            roi=region,
+        )
+    )
+    if camera is None:
+        raise ValueError("camera_matrix begins with 0, expected a focal length")
+    return camera

@@ -1,0 +1,111 @@
+"""Reads back what went into the node and what came out, frame by frame, with the truth beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from defeat_ros.data.bag import BagReader
+from defeat_ros.data.messages import array_from_message, depth_from_message, image_from_message, stamp_from_message
+from defeat_ros.evaluation.depth import depth_errors
+from defeat_ros.evaluation.odometry import Alignment, align, ate_rmse
+
+
+@dataclass
+class DriveResult:
+    """One demonstration's bags, indexed by stamp.
+
+    Attributes:
+        stamps: of the frames that went in, ns.
+        published: stamps of the depth images that came out.
+        truth_path, odom_path: base positions (x, y, z), m and scene units, by stamp.
+        diagnostics: the last values of each status by name.
+    """
+
+    in_bag: Path
+    out_bag: Path
+    stamps: list[int] = field(default_factory=list)
+    published: list[int] = field(default_factory=list)
+    truth_path: dict[int, np.ndarray] = field(default_factory=dict)
+    odom_path: dict[int, np.ndarray] = field(default_factory=dict)
+    diagnostics: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def read_result(in_bag: Path, out_bag: Path) -> DriveResult:
+    """Index both bags; the images stay in them."""
+    result = DriveResult(in_bag, out_bag)
+    with BagReader(in_bag) as bag:
+        for message in bag.messages({"/camera/image_raw", "/truth/odom"}):
+            stamp = stamp_from_message(message.message)
+            if message.topic == "/truth/odom":
+                result.truth_path[stamp] = _position(message.message)
+            else:
+                result.stamps.append(stamp)
+    with BagReader(out_bag) as bag:
+        for message in bag.messages({"/depth/image_rect", "/odom", "/diagnostics"}):
+            decoded = message.message
+            if message.topic == "/odom":
+                result.odom_path[stamp_from_message(decoded)] = _position(decoded)
+            elif message.topic == "/depth/image_rect":
+                result.published.append(stamp_from_message(decoded))
+            else:
+                for status in decoded.status:
+                    result.diagnostics[status.name] = {item.key: item.value for item in status.values}
+    return result
+
+
+def images_by_stamp(path: Path, topic: str, kind: str) -> dict[int, np.ndarray]:
+    """All images of one topic by stamp: `kind` 'color' gives (H, W, 3) uint8, 'depth' (H, W) float32, 'raw' as is."""
+    read = {"color": image_from_message, "depth": depth_from_message, "raw": array_from_message}[kind]
+    with BagReader(path) as bag:
+        if topic not in bag.topics:
+            return {}
+        decoded = (message.message for message in bag.messages({topic}))
+        return {stamp_from_message(message): read(message) for message in decoded}
+
+
+def depth_summary(result: DriveResult) -> dict[str, float]:
+    """Mean errors of the published depth over its frames, each scaled to the truth by its median; {} without any."""
+    truth = images_by_stamp(result.in_bag, "/truth/depth", "depth")
+    rows = []
+    for stamp, depth in images_by_stamp(result.out_bag, "/depth/image_rect", "depth").items():
+        errors = depth_errors(depth, truth[stamp], median_scaling=True) if stamp in truth else None
+        if errors is not None:
+            rows.append(errors)
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
+
+
+def odometry_alignment(result: DriveResult) -> tuple[Alignment, np.ndarray, np.ndarray] | None:
+    """Sim(3) alignment of the odometry to the truth with both paths (N, 3); None where fewer than three poses match."""
+    common = sorted(set(result.odom_path) & set(result.truth_path))
+    if len(common) < 3:
+        return None
+    estimate = np.array([result.odom_path[stamp] for stamp in common])
+    truth = np.array([result.truth_path[stamp] for stamp in common])
+    return align(estimate, truth, with_scale=True), estimate, truth
+
+
+def odometry_summary(result: DriveResult) -> dict[str, float]:
+    """ATE after Sim(3) alignment, m, and the length of the true path, m; {} where too few poses match."""
+    aligned = odometry_alignment(result)
+    if aligned is None:
+        return {}
+    _, estimate, truth = aligned
+    length = float(np.sum(np.linalg.norm(np.diff(truth, axis=0), axis=1)))
+    return {"ate_rmse": ate_rmse(estimate, truth, with_scale=True), "path_length_m": length, "poses": len(truth)}
+
+
+def write_json(path: Path, facts: dict[str, Any]) -> None:
+    """Write facts as indented JSON, whole or not at all."""
+    scratch = path.with_name(f".{path.name}.part")
+    scratch.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    scratch.replace(path)
+
+
+def _position(odometry: Any) -> np.ndarray:
+    point = odometry.pose.pose.position
+    return np.array([point.x, point.y, point.z])

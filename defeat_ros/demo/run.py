@@ -1,0 +1,92 @@
+"""Runs the demonstration: render, play through the live node, measure, picture."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from defeat_ros.data.night_drive import DriveConfig
+from defeat_ros.data.synth import record_drive
+from defeat_ros.demo.drive_result import read_result, write_json
+from defeat_ros.demo.live import run_live
+from defeat_ros.demo.preview import write_preview
+from defeat_ros.demo.summary import summarise, summary_rows
+from defeat_ros.errors import CheckpointError, OutputError
+from defeat_ros.inference.weights import find_checkpoint
+from defeat_ros.progress import progress_bar
+
+MARKER = ".defeat_ros_demo"
+UNTRAINED_SEED = 0
+
+
+def run_demo(config: DriveConfig, out: Path, checkpoint: str = "") -> None:
+    """Make `out` with `in/`, `out/`, `preview.png`, `preview.mp4`, `summary.json`, and print the summary.
+
+    Args:
+        config: the drive to render.
+        out: folder; that of an earlier demonstration is replaced.
+        checkpoint: weights; '' takes those that ship, and where none do, seeded UNTRAINED ones.
+
+    Raises:
+        OutputError: `out` holds something else, or cannot be written.
+        DefeatError: the node could not start; its log is quoted.
+    """
+    began = time.monotonic()
+    _prepare(out)
+    with progress_bar("rendering", round(config.seconds * config.fps)) as advance:
+        record_drive(config, out / "in", advance)
+    rendered = time.monotonic()
+    with _weights(checkpoint) as weights:
+        live = run_live(out, weights, config.seconds)
+    played = time.monotonic()
+    result = read_result(out / "in", out / "out")
+    summary = summarise(result, live)
+    with progress_bar("drawing", len(result.stamps)) as advance:
+        write_preview(result, out, config.fps, summary["checkpoint"]["trained"], advance)
+    summary["seconds"] = {
+        "render": round(rendered - began, 1),
+        "live": round(played - rendered, 1),
+        "measure and draw": round(time.monotonic() - played, 1),
+    }
+    write_json(out / "summary.json", summary)
+    table = Table(title=f"{config.seconds:g} s of {'night' if config.night else 'day'} drive", show_header=False)
+    for name, value in summary_rows(summary):
+        table.add_row(name, value)
+    Console().print(table)
+    print(f"pictures: {out}/preview.png {out}/preview.mp4   bags: {out}/in {out}/out   figures: {out}/summary.json")
+
+
+def _prepare(out: Path) -> None:
+    """Make an empty folder, in place of one that an earlier demonstration made."""
+    try:
+        if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MARKER).exists())):
+            raise OutputError(f"'{out}' exists and is not from an earlier demo, expected a new folder")
+        if out.exists():
+            shutil.rmtree(out)
+        out.mkdir(parents=True)
+        (out / MARKER).touch()
+    except OSError as error:
+        raise OutputError(f"cannot make '{out}': {error.strerror}") from error
+
+
+@contextmanager
+def _weights(checkpoint: str) -> Iterator[Path]:
+    """The weights to use; UNTRAINED ones live only as long as the demonstration."""
+    from defeat_ros.networks import make_untrained
+
+    try:
+        found = find_checkpoint(checkpoint)
+    except CheckpointError:
+        with tempfile.TemporaryDirectory(prefix="defeat_ros_") as folder:
+            made = Path(folder) / f"UNTRAINED_seed{UNTRAINED_SEED}.safetensors"
+            make_untrained(made, seed=UNTRAINED_SEED)
+            yield made
+    else:
+        yield found.resolve()

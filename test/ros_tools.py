@@ -1,0 +1,230 @@
+"""Helpers of the tests with real ROS: own domains, own contexts, waiting for events, processes, small bags."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+from defeat_ros.frame import CameraIntrinsics, Prediction
+from defeat_ros.inference.engine import EngineInfo
+from defeat_ros.ros.messages import FACTORY, message_class
+
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+ROOT = Path(__file__).resolve().parent.parent
+_domains = itertools.count(os.getpid() * 7)
+
+
+def new_domain() -> int:
+    """A ROS domain that no other test of this run uses; 1 to 100, below the ports that Linux gives to clients."""
+    return 1 + next(_domains) % 100
+
+
+def camera(width: int = 64, height: int = 48) -> CameraIntrinsics:
+    """A plain pinhole camera."""
+    return CameraIntrinsics(fx=50.0, fy=50.0, cx=width / 2, cy=height / 2, width=width, height=height)
+
+
+def picture(width: int = 64, height: int = 48, seed: int = 0) -> np.ndarray:
+    """A smooth random RGB picture."""
+    coarse = np.random.default_rng(seed).integers(0, 255, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
+    return np.ascontiguousarray(coarse.repeat(8, 0).repeat(8, 1)[:height, :width])
+
+
+class FakeEngine:
+    """Stands in for the networks: instant, and remembers what it was asked."""
+
+    features_problem = None
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self.info = EngineInfo("fake.safetensors", "0" * 64, False, "fake", "cpu", "float32", (64, 32))
+        self.calls: list[tuple[int, frozenset[str]]] = []
+        self.cameras: list[CameraIntrinsics | None] = []
+        self.resets: list[str] = []
+        self.gate: threading.Event | None = None
+        self.fail: Exception | None = None
+
+    def reset(self, reason: str = "reset") -> None:
+        self.resets.append(reason)
+
+    def __call__(self, frame: Any, want: Any) -> Prediction:
+        self.calls.append((frame.stamp_ns, frozenset(want)))
+        self.cameras.append(frame.intrinsics)
+        if self.gate is not None:
+            assert self.gate.wait(20.0)
+        if self.fail is not None:
+            raise self.fail
+        height, width = frame.size_hw
+        return Prediction(
+            stamp_ns=frame.stamp_ns,
+            frame_id=frame.frame_id,
+            image=frame.image,
+            intrinsics=frame.intrinsics,
+            depth=np.full((height, width), 2.0, np.float32) if "depth" in want else None,
+            features=np.full((height, width, 10), 10**-0.5, np.float32) if "features" in want else None,
+        )
+
+
+class Ros:
+    """One context with an executor, spun by `until` on the test's own thread."""
+
+    def __init__(self, *args: str, domain: int | None = None) -> None:
+        self.domain = new_domain() if domain is None else domain
+        self.context = rclpy.Context()
+        rclpy.init(args=["test", *args], context=self.context, domain_id=self.domain)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.nodes: list[Any] = []
+        self.node = self.add(Node("tester", context=self.context, use_global_arguments=False))
+
+    def add(self, node: Any) -> Any:
+        """Spin this node too, and destroy it at the end."""
+        self.nodes.append(node)
+        self.executor.add_node(node)
+        return node
+
+    def until(self, condition: Callable[[], Any], what: str = "", timeout_s: float = 20.0) -> None:
+        """Spin until the condition holds; fail the test when it does not in time."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {timeout_s} s in vain for {what or 'the condition'}"
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def listen(self, topic: str, type_name: str, reliable: bool = True, depth: int = 100) -> list[Any]:
+        """Subscribe; the list fills while spinning."""
+        effort = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        received: list[Any] = []
+        qos = QoSProfile(depth=depth, reliability=effort)
+        self.node.create_subscription(message_class(type_name), topic, received.append, qos)
+        return received
+
+    def call(self, kind: Any, name: str, request: Any) -> Any:
+        """Call a service of a node and wait for the answer."""
+        client = self.node.create_client(kind, name)
+        self.until(client.service_is_ready, name)
+        future = client.call_async(request)
+        self.until(future.done, name)
+        return future.result()
+
+    def close(self) -> None:
+        """End everything in order."""
+        for node in reversed(self.nodes):
+            self.executor.remove_node(node)
+            node.destroy_node()
+        self.executor.shutdown()
+        rclpy.shutdown(context=self.context)
+
+
+@contextmanager
+def ros(*args: str, domain: int | None = None) -> Iterator[Ros]:
+    """A `Ros` for one test."""
+    made = Ros(*args, domain=domain)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+class Camera:
+    """Publishes images and camera_info as a driver does."""
+
+    def __init__(self, ros: Ros, width: int = 64, height: int = 48, image: str = "image", info: str = "camera_info"):
+        self.ros, self.camera, self.image = ros, camera(width, height), picture(width, height)
+        self.images = ros.node.create_publisher(message_class("sensor_msgs/msg/Image"), image, 5)
+        self.infos = ros.node.create_publisher(message_class("sensor_msgs/msg/CameraInfo"), info, 5) if info else None
+
+    def connect(self) -> None:
+        """Wait until somebody listens, and gets what is sent."""
+        self.ros.until(lambda: self.images.get_subscription_count() > 0, "a subscriber of the images")
+        if self.infos is not None:
+            self.ros.until(lambda: self.infos.get_subscription_count() > 0, "a subscriber of camera_info")
+
+    def send(self, stamp_ns: int, **changes: Any) -> None:
+        """Publish one image with its camera_info; `changes` are fields of the image message to set."""
+        if self.infos is not None:
+            self.infos.publish(FACTORY.camera_info(self.camera, stamp_ns=stamp_ns, frame_id="cam"))
+        message = FACTORY.image(self.image, stamp_ns=stamp_ns, frame_id="cam")
+        for name, value in changes.items():
+            setattr(message, name, value)
+        self.images.publish(message)
+
+
+def environment(domain: int) -> dict[str, str]:
+    """Environment of a process of the test on this domain, without what this process set for its own DDS."""
+    kept = {k: v for k, v in os.environ.items() if "PROFILES_FILE" not in k}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**kept, "ROS_DOMAIN_ID": str(domain), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+class Process:
+    """A Python module as its own process, its output read line by line."""
+
+    def __init__(self, module: str, *args: str, domain: int) -> None:
+        self.lines: list[str] = []
+        self._queue: queue.Queue[str] = queue.Queue()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *args],
+            env=environment(domain),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._queue.put(line.rstrip())
+
+    @property
+    def output(self) -> str:
+        """Everything that was read so far."""
+        while not self._queue.empty():
+            self.lines.append(self._queue.get())
+        return "\n".join(self.lines)
+
+    def wait_for(self, text: str, timeout_s: float = 30.0) -> str:
+        """Wait for a line with this text; returns it."""
+        deadline = time.monotonic() + timeout_s
+        for line in self.lines:
+            if text in line:
+                return line
+        while True:
+            try:
+                line = self._queue.get(timeout=max(deadline - time.monotonic(), 0.001))
+            except queue.Empty:
+                raise AssertionError(f"no {text!r} within {timeout_s} s in:\n{self.output}") from None
+            self.lines.append(line)
+            if text in line:
+                return line
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def end(self, timeout_s: float = 20.0) -> int:
+        """Wait for the end; returns the exit status."""
+        return self._process.wait(timeout_s)
+
+    def kill(self) -> None:
+        """Clean up after a test, whatever happened."""
+        if self.running:
+            self._process.kill()
+        self._process.wait()
