@@ -163,7 +163,7 @@ def _convert(options: argparse.Namespace) -> None:
             intrinsics=intrinsics,
             fps=options.fps,
             compressed=options.compressed,
-            progress=lambda *_: advance(),
+            progress=advance,
         )
     for name, reason in summary.skipped:
         print(f"skipped {name}: {reason}", file=sys.stderr)
@@ -171,8 +171,7 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _infer(options: argparse.Namespace) -> None:
-    from defeat_ros.data.sources import named_frames
-    from defeat_ros.inference.pictures import picture_frames
+    from defeat_ros.inference.pictures import named_frames, picture_frames
 
     engine = _engine(options)
     frames = named_frames(options.images)

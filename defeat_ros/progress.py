@@ -28,8 +28,8 @@ class _RateColumn(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(label: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """A bar for the length of a `with` block; the function it gives counts one step.
+def progress_bar(label: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """A bar for the length of a `with` block; the function it gives counts one step, or up to a number of a total.
 
     Args:
         label: what is being done.
@@ -47,4 +47,11 @@ def progress_bar(label: str, total: int | None) -> Iterator[Callable[[], None]]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(label, total=total)
-        yield lambda: progress.advance(task)
+
+        def advance(completed: int | None = None, total: int | None = None) -> None:
+            if completed is None:
+                progress.advance(task)
+            else:
+                progress.update(task, completed=completed, total=total)
+
+        yield advance

@@ -18,7 +18,9 @@ from rosbags.rosbag2 import Reader as Ros2Reader
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from defeat_ros.data.bag_recovery import Channel, McapScan, Record, Ros1Scan, Scan, SqliteScan
+from defeat_ros.data.bag_recovery import Channel, Record, Scan, SqliteScan
+from defeat_ros.data.bag_recovery_mcap import McapScan
+from defeat_ros.data.bag_recovery_ros1 import Ros1Scan
 from defeat_ros.data.folder import natural_key
 from defeat_ros.errors import MessageError, SourceError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,11 +28,10 @@ def read_intrinsics(path: str | Path) -> CameraIntrinsics:
     try:
         if "camera_matrix" in values:
             return _from_calibration(values)
-        numbers = {name: float(values[name]) for name in ("fx", "fy", "cx", "cy")}
-        sizes = {name: int(values[name]) for name in ("width", "height")}
-        distortion = tuple(float(value) for value in values.get("distortion") or ())
-        model = str(values.get("distortion_model") or "")
-        return CameraIntrinsics(**numbers, **sizes, distortion_model=model, distortion=distortion)
+        width, height = (int(values[name]) for name in ("width", "height"))
+        fx, fy, cx, cy = (float(values[name]) for name in ("fx", "fy", "cx", "cy"))
+        k, d = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0], list(values.get("distortion") or ())
+        return _camera(width, height, k, d, values.get("distortion_model"))
     except KeyError as error:
         keys = "camera_matrix, image_width, image_height or width, height, fx, fy, cx, cy"
         raise SourceError(f"intrinsics {path} lack {error.args[0]!r}, expected {keys}") from None
@@ -89,21 +88,30 @@ def _from_calibration(values: Mapping[str, Any]) -> CameraIntrinsics:
     def matrix(name: str) -> list[float]:
         return list(values[name]["data"]) if name in values else []
 
-    region = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
-    camera = intrinsics_from_message(
-        SimpleNamespace(
-            width=int(values["image_width"]),
-            height=int(values["image_height"]),
-            distortion_model=values.get("distortion_model") or "",
-            D=matrix("distortion_coefficients"),
-            K=matrix("camera_matrix"),
-            R=matrix("rectification_matrix"),
-            P=matrix("projection_matrix"),
-            binning_x=0,
-            binning_y=0,
-            roi=region,
-        )
+    return _camera(
+        int(values["image_width"]),
+        int(values["image_height"]),
+        matrix("camera_matrix"),
+        matrix("distortion_coefficients"),
+        values.get("distortion_model"),
+        matrix("rectification_matrix"),
+        matrix("projection_matrix"),
     )
+
+
+def _camera(
+    width: int,
+    height: int,
+    k: list[float],
+    d: list[float],
+    model: str | None,
+    r: Sequence[float] = (),
+    p: Sequence[float] = (),
+) -> CameraIntrinsics:
+    """The values go through the same checks as those of a CameraInfo message."""
+    values = {"D": d, "K": k, "R": r, "P": p, "width": width, "height": height, "distortion_model": model or ""}
+    region = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
+    camera = intrinsics_from_message(SimpleNamespace(**values, binning_x=0, binning_y=0, roi=region))
     if camera is None:
-        raise ValueError("camera_matrix begins with 0, expected a focal length")
+        raise ValueError("the focal length is 0, expected a positive number")
     return camera

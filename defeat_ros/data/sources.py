@@ -92,12 +92,15 @@ def convert(
     written, first, last = 0, 0, 0
     with BagWriter(out_bag, atomic=True) as bag:
         for frame in frames:
-            head = {"stamp_ns": frame.stamp_ns, "frame_id": frame_id}
+            stamp = frame.stamp_ns
             if frame.intrinsics is not None:
-                bag.write(info_topic, make.camera_info(frame.intrinsics, **head), frame.stamp_ns)
-            message = make.compressed_image(frame.image, **head) if compressed else make.image(frame.image, **head)
-            bag.write(topic, message, frame.stamp_ns)
-            first, last = first if written else frame.stamp_ns, frame.stamp_ns
+                bag.write(info_topic, make.camera_info(frame.intrinsics, stamp_ns=stamp, frame_id=frame_id), stamp)
+            if compressed:
+                message = make.compressed_image(frame.image, stamp_ns=stamp, frame_id=frame_id)
+            else:
+                message = make.image(frame.image, stamp_ns=stamp, frame_id=frame_id)
+            bag.write(topic, message, stamp)
+            first, last = first if written else stamp, stamp
             written += 1
             if progress is not None:
                 progress(written, frames.expected)

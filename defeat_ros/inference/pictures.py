@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from defeat_ros.errors import FrameError, OutputError
+from defeat_ros.data.sources import open_frames
+from defeat_ros.errors import DefeatError, FrameError, OutputError, SourceError
 from defeat_ros.frame import Frame
 from defeat_ros.inference.engine import DepthEngine
 from defeat_ros.visualize import FeatureColors, captioned, depth_colors
@@ -29,9 +30,23 @@ def write_picture(path: Path, image: np.ndarray) -> None:
         raise OutputError(f"cannot write '{path}': {error.strerror}") from error
 
 
+def named_frames(paths: Iterable[Path]) -> Iterator[tuple[str, Frame | DefeatError]]:
+    """Every frame of images, folders and videos with a name for its pictures, or why a file cannot be read."""
+    for path in paths:
+        try:
+            source = open_frames(path)
+            for index, frame in enumerate(source):
+                yield (path.stem if source.expected == 1 else f"{path.stem}_{index:06d}"), frame
+        except DefeatError as error:
+            yield path.stem, error
+            continue
+        for name, reason in source.skipped:
+            yield path.stem, SourceError(f"{name}: {reason}")
+
+
 def picture_frames(
     engine: DepthEngine,
-    frames: Iterable[tuple[str, Frame]],
+    frames: Iterable[tuple[str, Frame | DefeatError]],
     out: Path,
     on_frame: Callable[[], None] = lambda: None,
 ) -> tuple[int, list[str]]:
@@ -39,7 +54,7 @@ def picture_frames(
 
     Args:
         engine: an engine; features are left out where its input size is too small for them.
-        frames: name and frame.
+        frames: see `named_frames`.
         out: folder to make.
         on_frame: called after each frame.
 
@@ -59,6 +74,10 @@ def picture_frames(
     feature_colors, done, skipped = FeatureColors(), 0, []
     mark = "" if engine.info.trained else "  UNTRAINED"
     for name, frame in frames:
+        if isinstance(frame, DefeatError):
+            skipped.append(f"{name}: {frame}")
+            continue
+        engine.reset()  # pictures need not belong to one sequence
         try:
             prediction = engine(frame, want)
         except FrameError as error:

@@ -51,7 +51,8 @@ def _temper(model: Any) -> None:
     for head in model.depth_net.decoder:
         if isinstance(head, PaddedConv):
             head.conv.weight.mul_(0.1)
-            nn.init.constant_(last.weight, 0.2)
+            bias: Any = head.conv.bias
+            bias.fill_(-4.0)  # sigmoid 0.018
     model.pose_net.decoder[-1].weight.mul_(0.1)
 
 

@@ -7,8 +7,9 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 PROFILE = Path(__file__).with_name("fastdds_shm.xml")
-# Fast DDS 2 (up to Jazzy) reads the first name, Fast DDS 3 the second.
+# Fast DDS 2 reads the first name, Fast DDS 3 the second, and warns of the first.
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+FAST_DDS_2 = ("humble", "iron", "jazzy")
 OWN_CHOICE = (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS")
 SEGMENT_BYTES = 16 * 1024 * 1024
 
@@ -54,6 +55,5 @@ def use_large_messages(environment: MutableMapping[str, str] | None = None, rmw:
         return f"{rmw or 'the middleware'} is not Fast DDS"
     if shared_memory_free() < 2 * SEGMENT_BYTES:
         return f"/dev/shm has less than {2 * SEGMENT_BYTES >> 20} MiB free"
-    for name in PROFILE_VARIABLES:
-        variables[name] = str(PROFILE)
+    variables[PROFILE_VARIABLES[variables.get("ROS_DISTRO", "") not in FAST_DDS_2]] = str(PROFILE)
     return ""

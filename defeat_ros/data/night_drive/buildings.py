@@ -79,7 +79,7 @@ def _front(shapes: Shapes, rng: np.random.Generator, block: int, width: float, f
     """What stands out of the front: bays, balconies, porches, awnings, down pipes."""
     shapes.cylinder((width / 2 - 0.25, -0.08, 0), 0.06, floors * floor, T.METAL, (0.08, 0.08, 0.09))
     choice = rng.random()
-    if block == TERRACE and choice < 0.5 or block == SUBURB and choice < 0.35:
+    if (block == TERRACE and choice < 0.5) or (block == SUBURB and choice < 0.35):
         x = rng.choice([-0.22, 0.22]) * width
         levels = int(rng.integers(1, floors + 1))
         shapes.box((x, -0.1, 0), (1.15, 0.75, levels * floor - 0.1), T.FACADE, wall, seed=seed + 7,

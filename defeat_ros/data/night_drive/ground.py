@@ -146,9 +146,9 @@ def _paint(s: float, d: float, at: int, junctions: np.ndarray, g: np.ndarray) ->
             return 1.0 if across < 0.06 and abs(d) % 6.0 < 3.0 and abs(d) > half + 4.0 else 0.0
         if junctions[at, 2] > 0.5 and width + 1.0 < across < width + 4.0:  # zebra
             return 1.0 if (d + 40.0) % 1.0 < 0.5 else 0.0
-        towards = d * g[T.G_SIDE] < 0.0
+        towards = d * g[T.G_SIDE] > 0.0
         if width + 4.6 < across < width + 5.0 and abs(d) < lane + 0.2:
-            return 1.0 if towards == (s > junctions[at, 0]) else 0.0
+            return 1.0 if towards == (s < junctions[at, 0]) else 0.0
         if across < width + 5.0:
             return 0.0
     if abs(d) < 0.065:

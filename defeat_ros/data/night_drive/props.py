@@ -112,7 +112,7 @@ def clutter(rng: np.random.Generator) -> np.ndarray:
     elif kind == 3:
         for x in (-0.35, 0.35):
             shapes.box((x, 0, 0), (0.3, 0.32, 1.05), T.PLAIN, ((0.05, 0.05, 0.06), (0.06, 0.14, 0.07))[int(x > 0)],
-                       seed=seed, taper=(-0.02, -0.02, -0.02))  # fmt: skip
+                       seed=seed, taper=(0.02, 0.02, 0.02))  # fmt: skip
     else:
         shapes.box((0, 0.55, 0.1), (1.7, 0.03, 2.1), T.PLAIN, (0.2, 0.22, 0.24), seed=seed, params=(1.0,))
         shapes.box((0, 0, 2.25), (1.9, 0.75, 0.1), T.METAL, (0.2, 0.2, 0.2))

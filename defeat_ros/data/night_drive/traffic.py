@@ -1,0 +1,107 @@
+"""What moves: cars ahead and oncoming, cyclists, people on the pavements. Places are functions of time alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from defeat_ros.data.night_drive import props
+from defeat_ros.data.night_drive import table as T
+from defeat_ros.data.night_drive.motion import EgoMotion
+from defeat_ros.data.night_drive.road import Road
+from defeat_ros.data.night_drive.shapes import moved
+from defeat_ros.data.night_drive.street import KERB_HEIGHT, Measures
+from defeat_ros.data.night_drive.vehicles import Vehicle, vehicle
+
+
+@dataclass(frozen=True)
+class Mover:
+    """One that moves.
+
+    Attributes:
+        rows: its shapes about its foot, x forward.
+        start, speed: s at time zero, m, and m/s along the road (negative towards us).
+        offset: m left of the centre line.
+        height: of the ground it stands on, m.
+        car: what it is when it has lamps and a shadow.
+        gap: for the car ahead: metres in front of the camera car, instead of start and speed; 0 otherwise.
+    """
+
+    rows: np.ndarray
+    start: float
+    speed: float
+    offset: float
+    height: float = 0.0
+    car: Vehicle | None = None
+    gap: float = 0.0
+
+    def place(self, t: float, ego: EgoMotion) -> float:
+        """Where it is along the road at time t, m."""
+        if self.gap:  # it keeps its distance in time: it was where we shall be, at our speed then
+            return ego.travelled(t + self.gap / 10.0) + 4.0
+        return self.start + self.speed * t
+
+
+class Traffic:
+    """All movers of a drive."""
+
+    def __init__(self, rng: np.random.Generator, measures: Measures, length: float, seconds: float, night: bool) -> None:
+        self.movers: list[Mover] = []
+        lane = measures.side * measures.lane / 2
+        on = 1 if night else 0
+        if rng.random() < 0.7:
+            car = vehicle(rng, 2 if rng.random() < 0.3 else on)
+            self.movers.append(Mover(car.rows, 0, 0, lane, car=car, gap=rng.uniform(14, 34)))
+        speed = rng.uniform(8, 13)
+        s = rng.uniform(25, 60)
+        while s < length + speed * seconds:
+            car = vehicle(rng, on)
+            self.movers.append(Mover(car.rows, s, -speed, -lane + rng.uniform(-0.2, 0.2), car=car))
+            s += rng.uniform(14, 30) if rng.random() < 0.35 else rng.uniform(35, 120)
+        for _ in range(int(length / 26)):
+            side = rng.choice([-1.0, 1.0])
+            speed = rng.choice([-1.0, 1.0]) * rng.uniform(0.9, 1.6)
+            offset = side * (measures.half + rng.uniform(0.9, measures.walk - 0.3))
+            self.movers.append(Mover(props.person(rng), rng.uniform(5, length), speed, offset, KERB_HEIGHT))
+        for _ in range(max(int(length / 120), 1)):
+            if rng.random() < 0.6:
+                offset = -measures.side * (measures.lane - 0.4)
+                self.movers.append(Mover(props.bicycle(rng), rng.uniform(20, length), -rng.uniform(3.5, 6), offset))
+
+    def at(self, t: float, road: Road, ego: EgoMotion, behind: float, ahead: float, night: bool) -> tuple:
+        """Shapes (N, SHAPE_COLUMNS), lights (L, LIGHT_COLUMNS) and footprints (C, 6) between two places at time t."""
+        shapes, lights, blobs = [np.zeros((0, T.SHAPE_COLUMNS))], [np.zeros((0, T.LIGHT_COLUMNS))], [np.zeros((0, 6))]
+        for mover in self.movers:
+            s = mover.place(t, ego)
+            if not max(behind, road.start) < s < min(ahead, road.end):
+                continue
+            x, y, heading = road.pose(s, mover.offset)
+            yaw = heading + (math.pi if mover.speed < 0 else 0.0)
+            shapes.append(moved(mover.rows, x, y, yaw, mover.height))
+            car = mover.car
+            if car is not None:
+                c, s_ = math.cos(yaw), math.sin(yaw)
+                blobs.append(np.array([[x, y, c, s_, car.length / 2 - 0.1, car.width / 2]]))
+                if night:
+                    lights.append(_lamps(car, x, y, c, s_))
+        return np.concatenate(shapes), np.concatenate(lights), np.concatenate(blobs)
+
+
+def _lamps(car: Vehicle, x: float, y: float, c: float, s: float) -> np.ndarray:
+    """Two head lamps and one tail lamp of a car at (x, y) that looks along (c, s)."""
+    rows = np.zeros((3, T.LIGHT_COLUMNS))
+    half, height = car.lamp
+    for row, side in zip(rows, (-half, half), strict=False):
+        ahead = car.length / 2 + 0.12
+        row[:3] = x + ahead * c - side * s, y + ahead * s + side * c, height
+        row[T.L_R : T.L_B + 1] = 55.0, 52.0, 46.0
+        row[T.L_DX : T.L_DZ + 1] = 0.9965 * c, 0.9965 * s, -0.083
+        row[T.L_RIM], row[T.L_CORE], row[T.L_REACH] = 0.85, 0.99, 45.0
+    tail = -car.length / 2 - 0.15
+    rows[2, :3] = x + tail * c, y + tail * s, height + 0.1
+    rows[2, T.L_R : T.L_B + 1] = 1.6, 0.08, 0.05
+    rows[2, T.L_DX : T.L_DZ + 1] = -c, -s, 0.0
+    rows[2, T.L_RIM], rows[2, T.L_CORE], rows[2, T.L_REACH] = 0.3, 0.9, 9.0
+    return rows

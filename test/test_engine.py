@@ -1,0 +1,243 @@
+"""The engine with a backend whose answers are known."""
+
+import cv2
+import numpy as np
+import pytest
+from fake_backend import FakeBackend
+
+from defeat_ros import CameraIntrinsics, Frame
+from defeat_ros.errors import BackendError, CheckpointError, ConfigError, FrameError
+from defeat_ros.geometry import disp_to_depth, inverse_depth
+from defeat_ros.inference.backends import resolve_device
+from defeat_ros.inference.config import DepthConfig
+from defeat_ros.inference.engine import DepthEngine
+from defeat_ros.settings import build
+
+STEP_NS = 100_000_000
+
+
+def engine(backend=None, **options):
+    return DepthEngine(build(DepthConfig, {"input_size": [128, 96], **options}), backend or FakeBackend())
+
+
+def frame(index, size=(48, 64), stamp_ns=None, **fields):
+    rng = np.random.default_rng(index)
+    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    return Frame(image, 10**18 + index * STEP_NS if stamp_ns is None else stamp_ns, **fields)
+
+
+def test_one_frame_one_stamp_and_the_frames_own_size():
+    made = engine()(frame(0, frame_id="cam"))
+    assert (made.stamp_ns, made.frame_id, made.restart) == (10**18, "cam", "start")
+    assert made.depth.shape == (48, 64) and made.depth.dtype == np.float32
+    assert made.features.shape == (48, 64, 2)
+    np.testing.assert_allclose(made.depth, disp_to_depth(0.5), rtol=1e-6)
+    np.testing.assert_allclose(made.features[0, 0], [0.6, 0.8], rtol=1e-6)
+    assert made.metres_per_unit is None and made.intrinsics is None
+
+
+def test_nothing_is_computed_that_was_not_asked_for():
+    backend = FakeBackend()
+    made = engine(backend)(frame(0), {"features"})
+    assert backend.calls[0][2] == {"features"}
+    assert made.depth is None and made.odometry is None
+    engine(backend)(frame(0), {"odometry"})
+    assert backend.calls[1][2] == {"disp", "pose"}
+    with pytest.raises(ValueError, match="dept"):
+        engine()(frame(0), {"dept"})
+
+
+def test_pose_net_sees_later_then_earlier_at_its_own_size():
+    backend = FakeBackend()
+    run = engine(backend)
+    run(frame(0)), run(frame(1))
+    assert backend.calls[0][1] is None
+    np.testing.assert_array_equal(backend.calls[1][1], backend.calls[0][0])
+    assert backend.calls[1][0].shape == (96, 128, 3)
+
+
+def test_odometry_scales_with_the_mean_inverse_depth():
+    run = engine(FakeBackend(translation=(0.0, 0.0, -0.1)))
+    states = [run(frame(i)).odometry for i in range(4)]
+    step = 0.1 * inverse_depth(0.5)
+    np.testing.assert_allclose([s.odom_from_camera[2, 3] for s in states], step * np.arange(4), rtol=1e-6)
+    assert [s.segment for s in states] == [0] * 4
+    assert states[0].dt_s == 0 and states[1].dt_s == pytest.approx(0.1)
+    assert all((s.pose_variance > 0).all() and (s.step_variance > 0).all() for s in states)
+
+
+def test_turning_moves_along_an_arc():
+    run = engine(FakeBackend(axisangle=(0.0, -np.pi / 2, 0.0), translation=(0.0, 0.0, 0.0)))
+    for i in range(5):
+        state = run(frame(i)).odometry
+    np.testing.assert_allclose(state.odom_from_camera, np.eye(4), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("stamp_ns", "reason", "keeps_pose"),
+    [(STEP_NS * 2 + 600_000_000, "gap", True), (STEP_NS, "backwards", False), (-(10**18), "backwards", False)],
+)
+def test_a_break_empties_the_buffer(stamp_ns, reason, keeps_pose):
+    backend = FakeBackend()
+    run = engine(backend)
+    before = [run(frame(i)) for i in range(3)][-1].odometry
+    broken = run(frame(9, stamp_ns=10**18 + stamp_ns))
+    assert broken.restart == reason
+    assert backend.calls[-1][1] is None
+    assert broken.odometry.segment == before.segment + 1
+    same = np.allclose(broken.odometry.odom_from_camera, before.odom_from_camera)
+    assert same == keeps_pose
+    if keeps_pose:
+        assert broken.odometry.pose_variance.min() >= np.pi**2
+    after = run(frame(10, stamp_ns=10**18 + stamp_ns + STEP_NS))
+    assert after.restart is None and backend.calls[-1][1] is not None
+    assert after.odometry.segment == broken.odometry.segment
+
+
+def test_repeated_stamp_is_refused_and_changes_nothing():
+    run = engine()
+    run(frame(0))
+    with pytest.raises(FrameError, match="repeats") as caught:
+        run(frame(1, stamp_ns=10**18))
+    assert caught.value.reason == "duplicate_stamp"
+    assert run(frame(1)).restart is None
+
+
+def test_gap_is_a_parameter():
+    run = engine(max_gap_s=0.05)
+    run(frame(0))
+    assert run(frame(1)).restart == "gap"
+
+
+def test_reset_starts_at_the_identity():
+    run = engine()
+    for i in range(3):
+        run(frame(i))
+    run.reset()
+    again = run(frame(3))
+    assert again.restart == "reset"
+    np.testing.assert_array_equal(again.odometry.odom_from_camera, np.eye(4))
+
+
+def test_size_change_starts_a_segment():
+    run = engine()
+    run(frame(0))
+    changed = run(frame(1, size=(30, 50)))
+    assert changed.restart == "size" and changed.depth.shape == (30, 50)
+
+
+def test_odometry_asked_for_later_starts_then():
+    run = engine()
+    run(frame(0), {"depth"})
+    first = run(frame(1), {"odometry"}).odometry
+    np.testing.assert_array_equal(first.odom_from_camera, np.eye(4))
+    run(frame(2), {"depth"})
+    resumed = run(frame(3), {"odometry"}).odometry
+    assert resumed.segment == first.segment + 1, "the motion in between was not seen"
+
+
+def test_backend_failure_breaks_the_sequence_not_the_engine():
+    backend = FakeBackend()
+    run = engine(backend)
+    run(frame(0))
+    good, backend.run = backend.run, None
+    with pytest.raises(TypeError):
+        run(frame(1))
+    backend.run = good
+    assert run(frame(2)).restart == "gap"
+
+
+def test_fixed_scale_gives_metres_and_a_range():
+    run = engine(scale={"mode": "fixed", "value": 10.0}, max_depth_m=5.0)
+    made = run(frame(0))
+    depth_units = disp_to_depth(0.5)
+    assert made.metres_per_unit == 10.0 and depth_units < 0.5
+    np.testing.assert_allclose(made.depth, 10 * depth_units, rtol=1e-6)
+    moved = run(frame(1)).odometry
+    assert moved.odom_from_camera[2, 3] == pytest.approx(10 * 0.1 * inverse_depth(0.5))
+    far = engine(FakeBackend(disp=0.0), scale={"mode": "fixed", "value": 10.0}, max_depth_m=5.0)(frame(0))
+    assert np.isposinf(far.depth).all()
+    near = engine(FakeBackend(disp=1.0), scale={"mode": "fixed", "value": 1.0}, min_depth_m=0.5)(frame(0))
+    assert np.isnan(near.depth).all()
+
+
+def test_output_size_carries_the_camera_along():
+    camera = CameraIntrinsics(fx=50.0, fy=50.0, cx=31.5, cy=23.5, width=64, height=48)
+    made = engine(output_size=[32, 24], features={"stride": 2})(frame(0, intrinsics=camera))
+    assert made.depth.shape == made.image.shape[:2] == (24, 32)
+    assert made.features.shape == (12, 16, 2)
+    assert (made.intrinsics.width, made.intrinsics.fx, made.intrinsics.cx) == (32, 25.0, 15.5)
+
+
+def test_rectification_straightens_and_marks_what_was_not_seen():
+    camera = CameraIntrinsics(
+        fx=60.0, fy=60.0, cx=63.5, cy=47.5, width=128, height=96,
+        distortion_model="plumb_bob", distortion=(0.35, 0.05, 0.0, 0.0, 0.0),
+    )  # fmt: skip
+    straight = np.zeros((96, 128, 3), np.uint8)
+    straight[:, 95:98] = 255
+    # Bend the picture as this lens would: each raw pixel looks up its undistorted place.
+    grid = np.stack(np.meshgrid(np.arange(128.0), np.arange(96.0)), -1).reshape(-1, 1, 2)
+    ideal = cv2.undistortPoints(grid, camera.K, np.array(camera.distortion), P=camera.K).reshape(96, 128, 2)
+    raw = cv2.remap(straight, ideal.astype(np.float32), None, cv2.INTER_LINEAR)
+    made = engine()(Frame(raw, 0, intrinsics=camera))
+    bright = made.image[20:76, :, 0].argmax(1)
+    assert bright.min() >= 94 and bright.max() <= 98
+    assert raw[20:76, :, 0].argmax(1).max() - raw[20:76, :, 0].argmax(1).min() > np.ptp(bright)
+    assert not made.intrinsics.distortion and made.intrinsics.fx == 60.0
+    seen = np.isfinite(made.depth)
+    assert 0.5 < seen.mean() < 1.0 or seen.all()
+
+
+def test_barrel_distortion_leaves_nan_where_the_camera_did_not_see():
+    camera = CameraIntrinsics(
+        fx=60.0, fy=60.0, cx=63.5, cy=47.5, width=128, height=96,
+        distortion_model="plumb_bob", distortion=(0.35, 0.05, 0.0, 0.0, 0.0),
+    )  # fmt: skip
+    depth = engine()(frame(0, size=(96, 128), intrinsics=camera)).depth
+    assert np.isnan(depth[0, 0]) and np.isfinite(depth[48, 64])
+
+
+@pytest.mark.parametrize(
+    ("model", "coefficients", "expected"),
+    [
+        ("magic", (0.1,), "'magic'"),
+        ("plumb_bob", (0.1, 0.1, 0.1), "3 coefficients"),
+        ("equidistant", (0.1,), "1 coeff"),
+    ],
+)
+def test_unknown_distortion(model, coefficients, expected):
+    camera = CameraIntrinsics(50.0, 50.0, 32.0, 24.0, 64, 48, model, coefficients)
+    with pytest.raises(FrameError, match=expected):
+        engine()(frame(0, intrinsics=camera))
+
+
+def test_equidistant_centre_stays():
+    camera = CameraIntrinsics(50.0, 50.0, 32.0, 24.0, 64, 48, "equidistant", (0.01, 0.0, 0.0, 0.0))
+    made = engine()(frame(0, intrinsics=camera))
+    assert np.isfinite(made.depth[24, 32])
+
+
+@pytest.mark.parametrize(
+    ("requested", "count", "device"),
+    [("auto", 0, "cpu"), ("auto", 2, "cuda:0"), ("cpu", 2, "cpu"), ("cuda", 1, "cuda:0"), ("cuda:1", 2, "cuda:1")],
+)
+def test_devices(requested, count, device):
+    assert resolve_device(requested, count) == device
+
+
+@pytest.mark.parametrize(
+    ("requested", "count"), [("cuda", 0), ("cuda:2", 2), ("gpu", 1), ("cuda:x", 1), ("cuda:-1", 1)]
+)
+def test_devices_that_are_not_here(requested, count):
+    with pytest.raises(BackendError, match=repr(requested)):
+        resolve_device(requested, count)
+
+
+def test_what_cannot_be_loaded(tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere.pt"):
+        DepthEngine.from_ckpt(tmp_path / "nowhere.pt")
+    with pytest.raises(ConfigError, match="unknown parameter 'colour'"):
+        DepthEngine.from_ckpt(tmp_path / "nowhere.pt", colour=1)
+    with pytest.raises(FrameError, match="100x96"):
+        DepthEngine.from_ckpt(tmp_path / "nowhere.pt", input_size=[100, 96])

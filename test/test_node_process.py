@@ -1,0 +1,116 @@
+"""The node as its own process with the real engine: results, messages to the user, and a clean end."""
+
+import signal
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed")
+
+import numpy as np
+from lifecycle_msgs.srv import GetState
+from ros_tools import Camera, Process, new_domain, ros
+
+from defeat_ros.data.messages import stamp_from_message
+from defeat_ros.networks.defeat_net import make_untrained
+
+NODE = "defeat_ros.ros.node"
+IMAGE, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Random weights."""
+    path = tmp_path_factory.mktemp("ckpt") / "untrained.safetensors"
+    make_untrained(path, seed=0)
+    return path
+
+
+@pytest.fixture
+def start():
+    """Starts processes and leaves none behind."""
+    running = []
+
+    def start(*args, domain, module=NODE):
+        running.append(Process(module, *args, domain=domain))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+
+
+def ros_args(checkpoint, *more):
+    size = ("-p", "input_size:=[192, 128]")
+    return "--ros-args", "-p", f"checkpoint:={checkpoint}", *size, *more
+
+
+def test_real_engine_end_to_end(start, checkpoint):
+    """Every output of one stream; images over half a megabyte reach best-effort subscribers of a plain process."""
+    domain = new_domain()
+    process = start(*ros_args(checkpoint), domain=domain)
+    with ros(domain=domain) as r:
+        depths = r.listen("depth/image_rect", IMAGE, reliable=False)
+        infos = r.listen("depth/camera_info", INFO)
+        odoms = r.listen("odom", "nav_msgs/msg/Odometry")
+        colors = r.listen("features/color", IMAGE)
+        process.wait_for("active:")
+        camera = Camera(r, 480, 352)
+        camera.connect()
+        stamps = [number * 10**8 for number in range(1, 6)]
+        for number, stamp in enumerate(stamps):
+            camera.send(stamp)
+            r.until(lambda n=number: len(odoms) > n and len(depths) > n, f"results of frame {number}")
+        r.until(lambda: len(infos) == len(colors) == len(stamps), "all outputs")
+        for received in (depths, infos, odoms, colors):
+            assert [stamp_from_message(message) for message in received] == stamps
+        depth = np.frombuffer(depths[-1].data, np.float32).reshape(352, 480)
+        assert np.all(depth > 0) and odoms[-1].header.frame_id == "odom" and odoms[-1].child_frame_id == "base_link"
+        assert "UNTRAINED" in process.output
+    process.signal(signal.SIGINT)
+    assert process.end() == 0, process.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_the_node_cleanly_even_twice(start, checkpoint, number):
+    domain = new_domain()
+    process = start(*ros_args(checkpoint), domain=domain)
+    process.wait_for("active:")
+    process.signal(number)
+    process.signal(number)
+    assert process.end() == 0, process.output
+    assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("-p", "checkpoint:=/nowhere/x.safetensors"), "/nowhere/x.safetensors"),
+        (("-p", "chekpoint:=x"), "unknown parameter 'chekpoint'; did you mean 'checkpoint'?"),
+    ],
+)
+def test_a_node_that_cannot_configure_lives_on_and_says_why(start, arguments, reason):
+    domain = new_domain()
+    process = start("--ros-args", *arguments, domain=domain)
+    line = process.wait_for("cannot configure")
+    assert reason in line and "[ERROR]" in line
+    with ros(domain=domain) as r:
+        assert r.call(GetState, "/depth_node/get_state", GetState.Request()).current_state.label == "unconfigured"
+    process.signal(signal.SIGTERM)
+    assert process.end() == 0
+    assert "Traceback" not in process.output
+
+
+def test_silence_is_explained(start, checkpoint):
+    domain = new_domain()
+    process = start(*ros_args(checkpoint), domain=domain)
+    with ros(domain=domain) as r:
+        camera = Camera(r, image="/front/image_raw")
+        assert camera.images
+        line = process.wait_for("no images on '/image'")
+        assert "nobody publishes it" in line and "/front/image_raw" in line
+
+
+def test_unusable_ros_arguments_are_one_line(start):
+    process = start("--ros-args", "--params-file", "/nowhere.yaml", domain=new_domain())
+    assert process.end() == 1
+    assert "/nowhere.yaml" in process.output and "Traceback" not in process.output

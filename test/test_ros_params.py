@@ -1,0 +1,92 @@
+"""Parameters of the node: declared from the configuration, refused where they do not fit, written as YAML."""
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed")
+
+import yaml
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from ros_tools import ROOT, ros
+
+from defeat_ros.errors import ConfigError
+from defeat_ros.inference.config import DepthConfig, load_config
+from defeat_ros.ros.params import Parameters, node_entries, parameters_yaml
+from defeat_ros.settings import values
+
+
+def declared(domain_ros, overrides, **options):
+    """Parameters of a fresh node with these overrides."""
+    given = [Parameter(name, value=value) for name, value in overrides.items()]
+    node = domain_ros.add(
+        Node("params", context=domain_ros.context, use_global_arguments=False, parameter_overrides=given, **options)
+    )
+    return Parameters(node), node
+
+
+def test_defaults_are_those_of_the_config():
+    with ros() as r:
+        params, node = declared(r, {})
+        assert params.read() == DepthConfig()
+        assert params.autostart
+        assert {entry.name for entry in node_entries()} <= set(node._parameters)
+
+
+def test_values_reach_the_config_and_integers_pass_for_floats():
+    with ros() as r:
+        mount = [1, 0, 2, 0, 0, 0]
+        params, _ = declared(r, {"max_gap_s": 1, "scale.mode": "fixed", "base_from_camera": mount, "autostart": False})
+        config = params.read()
+        assert config.max_gap_s == 1.0 and config.scale.mode == "fixed"
+        assert config.base_from_camera == (1.0, 0.0, 2.0, 0.0, 0.0, 0.0)
+        assert not params.autostart
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ({"chekpoint": "x"}, "unknown parameter 'chekpoint'; did you mean 'checkpoint'"),
+        ({"scale.valeu": 2.0}, "did you mean 'scale.value'"),
+        ({"max_gap_s": -1.0}, "expected 0.0 to"),
+        ({"max_gap_s": "soon"}, "expected a float"),
+        ({"scale.mode": "guess"}, "none, fixed"),
+        ({"input_size": [64]}, "expected 2 values"),
+        ({"base_from_camera": [1.0]}, "x y z roll pitch yaw"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_name(overrides, reason):
+    with ros() as r:
+        params, _ = declared(r, overrides)
+        with pytest.raises(ConfigError, match=reason):
+            params.read()
+
+
+def test_parameters_of_every_node_are_accepted():
+    with ros() as r:
+        qos = "qos_overrides./image.subscription.reliability"
+        params, _ = declared(r, {"use_sim_time": True, "start_type_description_service": False, qos: "reliable"})
+        params.read()
+        assert params.unused_qos_overrides() == [qos]
+
+
+def test_descriptors_tell_meaning_range_and_read_only():
+    with ros() as r:
+        _, node = declared(r, {})
+        gap = node.describe_parameter("max_gap_s")
+        assert gap.read_only and "pause" in gap.description
+        assert (gap.floating_point_range[0].from_value, gap.floating_point_range[0].to_value) == (0.0, 3600.0)
+        assert "raw, compressed" in node.describe_parameter("image_transport").additional_constraints
+
+
+def test_the_yaml_file_is_in_step_and_reads_back_as_the_defaults():
+    text = (ROOT / "config" / "depth.yaml").read_text(encoding="utf-8")
+    assert text == parameters_yaml(), "run: python -m defeat_ros.ros.params > config/depth.yaml"
+    given = yaml.safe_load(text)["/**"]["ros__parameters"]
+    assert given.pop("autostart") is True
+    assert values(load_config(None, given)) == values(DepthConfig())
+
+
+def test_a_node_takes_the_yaml_file():
+    with ros("--ros-args", "--params-file", str(ROOT / "config" / "depth.yaml")) as r:
+        node = r.add(Node("params", context=r.context))
+        assert Parameters(node).read() == DepthConfig()
