@@ -76,11 +76,11 @@ class Rectifier:
                 f"distortion model {model!r} is unknown, expected plumb_bob, rational_polynomial or equidistant"
             )
         self.camera = camera
-        self._maps = make(camera.K, distortion, rotation, new_k, size, cv2.CV_16SC2)
-        seen = cv2.remap(np.full(size[::-1], 255, np.uint8), *self._maps, cv2.INTER_LINEAR)
+        self._map1, self._map2 = make(camera.K, distortion, rotation, new_k, size, cv2.CV_16SC2)
+        seen = cv2.remap(np.full(size[::-1], 255, np.uint8), self._map1, self._map2, cv2.INTER_LINEAR)
         self.seen: np.ndarray = seen == 255
         """(H, W) bool: pixels whose colour comes wholly from within the raw image."""
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Rectify (H, W, 3) uint8; what the camera never saw is black."""
-        return cv2.remap(image, *self._maps, cv2.INTER_LINEAR)
+        return cv2.remap(image, self._map1, self._map2, cv2.INTER_LINEAR)

@@ -142,9 +142,19 @@ def ros(*args: str, domain: int | None = None) -> Iterator[Ros]:
 class Camera:
     """Publishes images and camera_info as a driver does."""
 
-    def __init__(self, ros: Ros, width: int = 64, height: int = 48, image: str = "image", info: str = "camera_info"):
+    def __init__(
+        self,
+        ros: Ros,
+        width: int = 64,
+        height: int = 48,
+        image: str = "image",
+        info: str = "camera_info",
+        reliable: bool = True,
+    ) -> None:
         self.ros, self.camera, self.image = ros, camera(width, height), picture(width, height)
-        self.images = ros.node.create_publisher(message_class("sensor_msgs/msg/Image"), image, 5)
+        effort = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        qos = QoSProfile(depth=5, reliability=effort)
+        self.images = ros.node.create_publisher(message_class("sensor_msgs/msg/Image"), image, qos)
         self.infos = ros.node.create_publisher(message_class("sensor_msgs/msg/CameraInfo"), info, 5) if info else None
 
     def connect(self) -> None:

@@ -24,6 +24,7 @@ FENCED = {
     "rclpy": ("ros",),
     "rosbags": ("data.bag",),
     "mcap": ("data.bag",),
+    "lz4": ("data.bag",),
     "lightning": ("training",),
     "launch": (),
     "openvino": ("inference.backends",),

@@ -165,7 +165,7 @@ def test_depth() -> None:
 
 
 BAD = {
-    "unknown_encoding": [{"encoding": "yuv411p"}, {"encoding": ""}, {"encoding": "32FC1", "step": 32}],
+    "unknown_encoding": [{"encoding": "yuv411p"}, {"encoding": ""}, {"encoding": "32FC1", "step": 32, "height": 4}],
     "bad_size": [{"width": 0}, {"height": 0}],
     "bad_step": [{"step": 23}, {"step": 0}],
     "short_data": [{"data": b""}, {"data": bytes(143)}, {"height": 7}, {"step": 2**32 - 1}],
@@ -201,8 +201,8 @@ SMOOTH = cv2.resize(RGB, (64, 48), interpolation=cv2.INTER_CUBIC)
 
 def test_compressed_png() -> None:
     bgr = SMOOTH[..., ::-1]
-    for format in ("png", "rgb8; png compressed bgr8", "PNG", ""):
-        np.testing.assert_array_equal(image_from_message(compressed(_png(bgr), format)), SMOOTH)
+    for name in ("png", "rgb8; png compressed bgr8", "PNG", ""):
+        np.testing.assert_array_equal(image_from_message(compressed(_png(bgr), name)), SMOOTH)
     np.testing.assert_array_equal(image_from_message(compressed(_png(with_alpha(bgr)), "png")), SMOOTH)
     np.testing.assert_array_equal(
         image_from_message(compressed(_png(wide(bgr)), "rgb16; png compressed bgr16")), SMOOTH
@@ -215,8 +215,8 @@ def test_compressed_png() -> None:
 
 def test_compressed_jpeg() -> None:
     data = _jpeg(SMOOTH[..., ::-1])
-    for format in ("jpeg", "jpg", "rgb8; jpeg compressed bgr8", "bgr8; jpeg compressed bgr8"):
-        assert np.abs(image_from_message(compressed(data, format)).astype(int) - SMOOTH).mean() < 6
+    for name in ("jpeg", "jpg", "rgb8; jpeg compressed bgr8", "bgr8; jpeg compressed bgr8"):
+        assert np.abs(image_from_message(compressed(data, name)).astype(int) - SMOOTH).mean() < 6
     swapped = image_from_message(compressed(_jpeg(SMOOTH), "rgb8; jpeg compressed rgb8"))
     assert np.abs(swapped.astype(int) - SMOOTH).mean() < 6
     padded = image_from_message(compressed(data + bytes(4000), "jpeg"))  # cameras pad to a fixed length
@@ -287,7 +287,8 @@ def camera_info(upper: bool = False, **changes: Any) -> Any:
 def test_intrinsics(upper: bool) -> None:
     camera = intrinsics_from_message(camera_info(upper))
     assert camera == CameraIntrinsics(
-        fx=500, fy=510, cx=320, cy=240, width=640, height=480, distortion_model="plumb_bob", distortion=(0.1, -0.2, 0.01, 0.02, 0.0)
+        fx=500, fy=510, cx=320, cy=240, width=640, height=480,
+        distortion_model="plumb_bob", distortion=(0.1, -0.2, 0.01, 0.02, 0.0)
     )  # fmt: skip
     assert intrinsics_from_message(camera_info(upper, k=[0.0] * 9)) is None
 
@@ -303,11 +304,11 @@ def test_intrinsics_of_a_cropped_and_binned_image() -> None:
 
 
 def test_distortion_models() -> None:
-    assert (
-        intrinsics_from_message(camera_info(distortion_model="fisheye", d=[0.1] * 4)).distortion_model == "equidistant"
-    )  # type: ignore[union-attr]
+    fisheye = intrinsics_from_message(camera_info(distortion_model="fisheye", d=[0.1] * 4))
+    assert fisheye is not None and fisheye.distortion_model == "equidistant"
     assert intrinsics_from_message(camera_info(distortion_model="rational_polynomial", d=[0.1] * 8)) is not None
-    assert intrinsics_from_message(camera_info(distortion_model="", d=[])).distortion == ()  # type: ignore[union-attr]
+    plain = intrinsics_from_message(camera_info(distortion_model="", d=[]))
+    assert plain is not None and plain.distortion == ()
     for changes in (
         {"distortion_model": "thin_prism", "d": [0.0] * 4},
         {"distortion_model": "", "d": [0.1]},

@@ -10,6 +10,7 @@ import numpy as np
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.parameter import Parameter
+from rclpy.qos import ReliabilityPolicy
 from ros_tools import Camera, FakeEngine, camera, ros
 from std_srvs.srv import Trigger
 
@@ -198,6 +199,38 @@ def test_compressed_images_follow_the_remapping_of_image():
         sender.publish(FACTORY.compressed_image(image, stamp_ns=MS, frame_id="cam"))
         r.until(lambda: depths, "depth")
         assert (depths[0].width, depths[0].height) == (64, 48)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_images_are_taken_as_they_are_offered(early):
+    """From best-effort publishers best effort, from reliable ones reliable, whoever is there first."""
+    with ros() as r:
+        if early:
+            driver = Camera(r, reliable=False)
+        bench = Bench(r, info="")
+        if not early:
+            bench.camera.connect()
+            assert bench.node._camera._reliability == ReliabilityPolicy.RELIABLE
+            driver = Camera(r, reliable=False)
+        (depths,) = bench.listen("depth/image_rect")
+        driver.connect()
+        driver.send(MS)
+        r.until(lambda: depths, "depth from a best-effort image")
+        r.node.destroy_publisher(driver.images)
+        r.until(lambda: bench.node._camera._reliability == ReliabilityPolicy.RELIABLE, "reliable again")
+        bench.camera.connect()
+        bench.camera.send(2 * MS)
+        r.until(lambda: len(depths) == 2, "depth from a reliable image")
+
+
+def test_the_users_choice_of_reliability_stays():
+    with ros() as r:
+        bench = Bench(r, **{"qos_overrides./image.subscription.reliability": "best_effort"})
+        bench.camera.connect()
+        reports = r.listen("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
+        r.until(lambda: len(reports) >= 2, "two looks at the publishers")
+        info = r.node.get_subscriptions_info_by_topic("/image")[0]
+        assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
 
 
 def test_reset_service_reaches_the_engine_before_the_next_frame():

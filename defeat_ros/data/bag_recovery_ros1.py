@@ -68,6 +68,8 @@ def _ros1_records(file: BinaryIO, size: int) -> Iterator[tuple[dict[bytes, bytes
         if length > left:
             yield fields, file.read(min(left, _MAX_CHUNK)), False
             return
+        if length > _MAX_CHUNK:  # damage, not data
+            return
         yield fields, file.read(length), True
 
 

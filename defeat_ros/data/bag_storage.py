@@ -1,7 +1,7 @@
 """Opening bag files of every kind: with rosbags where it can, with a scan from the start where it cannot.
 
-One of the two modules that import rosbags (the other is `bag.py` with the writer). Whatever rosbags raises on damaged
-input ends here.
+One of the two modules that import rosbags (the other is `bag_writer.py`). Whatever rosbags raises on damaged input
+ends here.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class Types:
     """Deserialises messages by the definitions in the bag, each type on its own: a strange one harms no other."""
 
     def __init__(self) -> None:
-        self._stores: dict[Channel, Typestore] = {}
+        self._stores: dict[tuple[Channel, bool], Typestore] = {}
 
     def message(self, channel: Channel, data: bytes) -> Any:
         """The message as an object.
@@ -201,31 +201,35 @@ class Types:
         """
         if channel.encoding != "ros1":
             return data
-        return bytes(self._guarded(channel, lambda store: store.ros1_to_cdr(data, channel.type)))
+        # The conversion wants the ROS 2 definitions: it skips the sequence number that ROS 1 has in its headers.
+        return bytes(self._guarded(channel, lambda store: store.ros1_to_cdr(data, channel.type), ros1=False))
 
-    def _guarded(self, channel: Channel, use: Callable[[Typestore], Any]) -> Any:
+    def _guarded(self, channel: Channel, use: Callable[[Typestore], Any], ros1: bool | None = None) -> Any:
         if channel.encoding not in ("cdr", "ros1"):
             raise MessageError(f"messages of {channel.topic} are {channel.encoding!r}, expected cdr or ros1")
         try:
-            return use(self._store(channel))
+            return use(self._store(channel, channel.encoding == "ros1" if ros1 is None else ros1))
         except MessageError:
             raise
         except Exception as error:  # rosbags runs generated code on what may be anything
             text = f"message of {channel.topic} cannot be read as {channel.type}: {_one_line(error)}"
             raise MessageError(text) from None
 
-    def _store(self, channel: Channel) -> Typestore:
-        if channel not in self._stores:
-            self._stores[channel] = _typestore(channel)
-        return self._stores[channel]
+    def _store(self, channel: Channel, ros1: bool) -> Typestore:
+        if (channel, ros1) not in self._stores:
+            self._stores[channel, ros1] = _typestore(channel, ros1)
+        return self._stores[channel, ros1]
 
 
-def _typestore(channel: Channel) -> Typestore:
-    default = get_typestore(Stores.ROS1_NOETIC if channel.encoding == "ros1" else Stores.ROS2_KILTED)
-    if not channel.definition.strip():
-        if channel.type not in default.types:
-            raise MessageError(f"type {channel.type!r} of {channel.topic} is not known, and the bag does not define it")
+def _typestore(channel: Channel, ros1: bool) -> Typestore:
+    """Types with the definition in the bag, or the well-known ones where it has none or converts to ROS 2."""
+    default = get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_KILTED)
+    known = channel.type in default.types
+    converts = channel.encoding == "ros1" and not ros1
+    if known and (converts or not channel.definition.strip()):
         return default
+    if not channel.definition.strip():
+        raise MessageError(f"type {channel.type!r} of {channel.topic} is not known, and the bag does not define it")
     try:
         types: dict[str, Any] = {}
         if channel.definition_format == "idl":
@@ -233,10 +237,10 @@ def _typestore(channel: Channel) -> Typestore:
                 types.update(get_types_from_idl(part) if part.strip() else {})
         else:
             types = get_types_from_msg(channel.definition, channel.type)
-        store = get_typestore(Stores.EMPTY)
-        store.register(types)
+        store = default if converts else get_typestore(Stores.EMPTY)
+        store.register({name: types[name] for name in types if name not in store.types})
     except Exception:
-        if channel.type in default.types:
+        if known:
             return default
         raise
     return store

@@ -15,6 +15,11 @@ from defeat_ros.data.messages import image_from_message, intrinsics_from_message
 from defeat_ros.errors import FrameError, MessageError
 from defeat_ros.frame import CameraIntrinsics, Frame
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
 FIRST_CAMERA_INFO_S = 0.3
 """How long the first image waits for a camera_info that somebody publishes."""
 REMEMBERED = 30
@@ -24,10 +29,10 @@ WARN_EVERY_S = 10.0
 LOST = "without it images are not rectified and no camera_info goes out with depth and features"
 
 
-def qos_overrides() -> QoSOverridingOptions:
+def qos_overrides(with_reliability: bool = True) -> QoSOverridingOptions:
     """Users may override these policies of every topic through `qos_overrides.*` parameters."""
-    kinds = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
-    return QoSOverridingOptions(policy_kinds=kinds)
+    kinds = [QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY]
+    return QoSOverridingOptions(policy_kinds=[*kinds, *([QoSPolicyKind.RELIABILITY] if with_reliability else [])])
 
 
 class CameraInput:
@@ -54,14 +59,18 @@ class CameraInput:
         self._on_camera_info = on_camera_info
         self._wait_for_news = wait_for_news
         self._infos: OrderedDict[int, Any] = OrderedDict()
-        self._waited = False
-        effort = ReliabilityPolicy.BEST_EFFORT
-        options: dict[str, Any] = {"qos_overriding_options": qos_overrides()}
+        self._waited = self._destroyed = False
+        self._on_image = on_image
         image_topic, info_topic = _image_topic(node, transport), node.resolve_topic_name("camera_info")
-        image_qos = QoSProfile(depth=IMAGES_TAKEN, reliability=effort)
-        self._images = node.create_subscription(self._image_type, image_topic, on_image, image_qos, raw=True, **options)
-        info_qos = QoSProfile(depth=5, reliability=effort)
-        self._camera_infos = node.create_subscription(CameraInfo, info_topic, self._remember, info_qos, **options)
+        self._chosen_by_user = f"qos_overrides.{image_topic}.subscription.reliability" in node._parameter_overrides
+        self._reliability = ReliabilityPolicy.RELIABLE
+        if self._chosen_by_user or _offers_best_effort(node, image_topic):
+            self._reliability = ReliabilityPolicy.BEST_EFFORT
+        self._images = self._subscribe(image_topic)
+        info_qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._camera_infos = node.create_subscription(
+            CameraInfo, info_topic, self._remember, info_qos, qos_overriding_options=qos_overrides()
+        )
 
     @property
     def image_topic(self) -> str:
@@ -75,8 +84,53 @@ class CameraInput:
 
     def destroy(self) -> None:
         """Unsubscribe."""
+        self._destroyed = True
         self._node.destroy_subscription(self._images)
         self._node.destroy_subscription(self._camera_infos)
+
+    def adapt(self) -> None:
+        """Ask for images as their publishers offer them: reliable from reliable ones, else best effort.
+
+        Best effort suits every publisher, but one with Fast DDS as it comes loses images over half a megabyte that
+        way (measured: 640x480 rgb8, 3 to 8 of 30 arrive; reliable, all). Call it now and then.
+        """
+        if self._chosen_by_user or not self._node.count_publishers(self.image_topic):
+            return
+        best_effort = _offers_best_effort(self._node, self.image_topic)
+        wanted = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
+        if wanted != self._reliability:
+            self._reliability = wanted
+            topic, old = self.image_topic, self._images
+            self._images = self._subscribe(topic)
+            self._node.destroy_subscription(old)
+
+    def _subscribe(self, topic: str) -> Any:
+        events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible)
+        return self._node.create_subscription(
+            self._image_type,
+            topic,
+            self._on_image,
+            QoSProfile(depth=IMAGES_TAKEN, reliability=self._reliability),
+            raw=True,
+            event_callbacks=events,
+            qos_overriding_options=qos_overrides(with_reliability=self._chosen_by_user),
+        )
+
+    def _on_incompatible(self, event: Any) -> None:
+        """A publisher does not offer what we ask for: reliability we can give up, the rest the user must hear of."""
+        if event.last_policy_kind == QoSPolicyKind.RELIABILITY and not self._chosen_by_user:
+            # Later, because this runs inside the subscription that is to go.
+            self._node.executor.create_task(self._adapt_if_alive)
+            return
+        policy = QoSPolicyKind(event.last_policy_kind).name.lower()
+        self._node.get_logger().warning(
+            f"a publisher of '{self.image_topic}' does not match: its {policy} is incompatible; "
+            "see the parameters qos_overrides.*"
+        )
+
+    def _adapt_if_alive(self) -> None:
+        if not self._destroyed:
+            self.adapt()
 
     def frame(self, serialized: bytes) -> Frame:
         """Make a frame of an image, with the camera_info of the same stamp or else the latest.
@@ -146,6 +200,11 @@ class CameraInput:
 
     def _warn(self, what: str) -> None:
         self._node.get_logger().warning(f"{what}; {LOST}", throttle_duration_sec=WARN_EVERY_S)
+
+
+def _offers_best_effort(node: Any, topic: str) -> bool:
+    offers = (info.qos_profile.reliability for info in node.get_publishers_info_by_topic(topic))
+    return any(offer == ReliabilityPolicy.BEST_EFFORT for offer in offers)
 
 
 def _image_topic(node: Any, transport: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockChange, ClockType, JumpThreshold
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from std_srvs.srv import Trigger
 
@@ -20,6 +20,7 @@ from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.ledger import Ledger, LedgerCounts
 from defeat_ros.ros.camera import CameraInput
 from defeat_ros.ros.diagnostics import Meter, diagnostic_array, engine_status, frames_status
+from defeat_ros.ros.lifecycle import GuardedLifecycleNode
 from defeat_ros.ros.outputs import Outputs
 from defeat_ros.ros.params import Parameters
 from defeat_ros.ros.process import run_node
@@ -45,7 +46,7 @@ def make_engine(config: DepthConfig) -> Any:
     return DepthEngine(config)
 
 
-class DepthNode(LifecycleNode):
+class DepthNode(GuardedLifecycleNode):
     """Runs the engine on the newest image and publishes what is subscribed to.
 
     One executor thread receives; one worker thread computes and publishes. An image that waits while the worker is
@@ -67,7 +68,6 @@ class DepthNode(LifecycleNode):
         self._engine: Any | None = None
         self._camera: CameraInput | None = None
         self._outputs: Outputs | None = None
-        self._configure_problem: str | None = None
         self._frame_problem: str | None = None
         self._silence_reported = 0.0
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
@@ -89,56 +89,13 @@ class DepthNode(LifecycleNode):
         """Where the frames went so far."""
         return self._ledger.counts()
 
-    @property
-    def state(self) -> str:
-        """Lifecycle state, such as 'active'."""
-        return str(self._state_machine.current_state[1])
-
-    # Lifecycle. rclpy swallows exceptions of these callbacks, so each one reports its own.
-
-    def on_configure(self, state: Any) -> TransitionCallbackReturn:
-        """Read the parameters, load the engine, create the publishers."""
-        return self._guarded("configure", self._configure, state)
-
-    def on_activate(self, state: Any) -> TransitionCallbackReturn:
-        """Subscribe and start to work."""
-        return self._guarded("activate", self._activate, state)
-
-    def on_deactivate(self, state: Any) -> TransitionCallbackReturn:
-        """Finish the frame in hand and unsubscribe."""
-        return self._guarded("deactivate", self._deactivate, state)
-
-    def on_cleanup(self, state: Any) -> TransitionCallbackReturn:
-        """Let go of the engine and the publishers."""
-        return self._guarded("clean up", self._cleanup, state)
-
-    def on_shutdown(self, state: Any) -> TransitionCallbackReturn:
-        """Stop whatever runs."""
-        return self._guarded("shut down", self._shut_down, state)
-
-    def on_error(self, state: Any) -> TransitionCallbackReturn:
-        """Go back to unconfigured."""
-        return self._guarded("recover", self._shut_down, state)
-
     def destroy_node(self) -> None:
         """Stop the worker, then destroy everything."""
         self._worker.stop("shutdown")
         self._jump.unregister()
         super().destroy_node()
 
-    def _guarded(self, name: str, step: Callable[[Any], None], state: Any) -> TransitionCallbackReturn:
-        try:
-            step(state)
-        except DefeatError as error:
-            problem = str(error)
-        except Exception as error:
-            problem = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-        else:
-            return TransitionCallbackReturn.SUCCESS
-        self.get_logger().error(f"cannot {name}: {problem}")
-        if name == "configure":
-            self._configure_problem = problem.partition("\n")[0]
-        return TransitionCallbackReturn.FAILURE
+    # Lifecycle.
 
     def _configure(self, state: Any) -> None:
         self._release()
@@ -150,8 +107,7 @@ class DepthNode(LifecycleNode):
         except Exception:
             self._release()
             raise
-        super().on_configure(state)
-        self._configure_problem = None
+        super()._configure(state)
         info = self._engine.info
         width, height = info.input_size
         checkpoint = f"{info.checkpoint} (sha256 {info.sha256[:12]}{'' if info.trained else ', UNTRAINED'})"
@@ -165,7 +121,7 @@ class DepthNode(LifecycleNode):
         self._camera = CameraInput(
             self, self._config.image_transport, self._on_image, worker.tell, worker.wait_for_news
         )
-        super().on_activate(state)
+        super()._activate(state)
         worker.start()
         for name in self._settings.unused_qos_overrides():
             self.get_logger().warning(f"parameter '{name}' names no topic or policy of this node")
@@ -176,15 +132,15 @@ class DepthNode(LifecycleNode):
         self._stop_receiving("reset")
         if self._engine is not None:
             self._engine.reset("reset")
-        super().on_deactivate(state)
+        super()._deactivate(state)
 
     def _cleanup(self, state: Any) -> None:
-        super().on_cleanup(state)
+        super()._cleanup(state)
         self._release()
 
     def _shut_down(self, state: Any) -> None:
         self._stop_receiving("shutdown")
-        super().on_shutdown(state)
+        super()._shut_down(state)
         self._release()
 
     def _stop_receiving(self, reason: str) -> None:
@@ -234,11 +190,16 @@ class DepthNode(LifecycleNode):
         scale = self._config.scale if self._config is not None else None
         statuses = [
             frames_status(name, self.state, self.counts, self._meter, self._frame_problem),
-            engine_status(name, info, scale, self._configure_problem),
+            engine_status(name, info, scale, self.configure_problem),
         ]
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(diagnostic_array(statuses, stamp, info.device if info else ""))
+        self._watch_camera()
+
+    def _watch_camera(self) -> None:
         silence = self._meter.silence_s()
+        if self._camera is not None:
+            self._camera.adapt()
         if self._camera is not None and silence > max(SILENCE_WARNING_S, self._silence_reported + REPEAT_WARNING_S):
             self._silence_reported = silence
             self.get_logger().warning(self._camera.silence())

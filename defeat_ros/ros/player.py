@@ -1,4 +1,4 @@
-"""Plays a bag onto the live ROS graph, where `ros2 bag play` is not installed: `python -m defeat_ros.ros.player BAG`."""
+"""Plays a bag onto the live ROS graph where `ros2 bag play` is missing: `python -m defeat_ros.ros.player BAG`."""
 
 from __future__ import annotations
 

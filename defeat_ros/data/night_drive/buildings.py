@@ -84,7 +84,9 @@ def _front(shapes: Shapes, rng: np.random.Generator, block: int, width: float, f
         levels = int(rng.integers(1, floors + 1))
         shapes.box((x, -0.1, 0), (1.15, 0.75, levels * floor - 0.1), T.FACADE, wall, seed=seed + 7,
                    params=(float(style), 1.6, floor, 3.0))  # fmt: skip
-        shapes.box((x, -0.1, levels * floor - 0.1), (1.3, 0.9, 0.55), T.ROOF, (0.14, 0.13, 0.13), taper=(0.6, 0.6, 0.75))
+        shapes.box(
+            (x, -0.1, levels * floor - 0.1), (1.3, 0.9, 0.55), T.ROOF, (0.14, 0.13, 0.13), taper=(0.6, 0.6, 0.75)
+        )
     elif block == CITY and choice < 0.4:
         for level in range(1, floors):
             for x in (-0.25, 0.25):

@@ -29,7 +29,9 @@ def bloom(radiance: np.ndarray, sources: np.ndarray, night: bool, slant: float, 
     small = cv2.resize(image, (max(width // 4, 8), max(height // 4, 8)), interpolation=cv2.INTER_AREA)
     scale = small.shape[1] / 120.0
     glare = np.zeros_like(small)
-    for sigma, share in ((1.0, 0.05), (3.0, 0.028), (9.0, 0.018), (24.0, 0.010)) if night else ((2.0, 0.03), (12.0, 0.02)):
+    for sigma, share in (
+        ((1.0, 0.05), (3.0, 0.028), (9.0, 0.018), (24.0, 0.010)) if night else ((2.0, 0.03), (12.0, 0.02))
+    ):
         glare += share * cv2.GaussianBlur(small, (0, 0), sigma * scale, borderType=cv2.BORDER_REFLECT)
     if night and smear > 0:
         bright = np.maximum(small - 3.0, 0.0)
@@ -85,13 +87,14 @@ def develop(radiance: np.ndarray, exposure: float, gain: float, balance: np.ndar
     x = ((np.arange(width) + 0.5) / width - 0.5)[None]
     vignette = (1.0 / (1.0 + 0.55 * (x * x + y * y) * 2.0) ** 2).astype(np.float32)
     signal = radiance * vignette[..., None] * (exposure * balance).astype(np.float32)
-    shot, read = 0.0011 * gain, 0.0006 * gain
+    shot, read = 1.0e-4 * gain, 1.7e-4 * gain  # variance per signal, and standard deviation in the dark
     noise = rng.standard_normal(signal.shape, dtype=np.float32)
-    signal = signal + noise * np.sqrt(np.maximum(signal, 0.0) * shot**1.0 * 0.35 + read**2)
-    signal += rng.standard_normal((height, 1, 1), dtype=np.float32) * np.float32(read * 0.25)
+    signal = signal + noise * np.sqrt(np.maximum(signal, 0.0) * np.float32(shot) + np.float32(read**2))
+    signal += rng.standard_normal((height, 1, 1), dtype=np.float32) * np.float32(read * 0.15)
     # A shoulder keeps lamps from clipping hard, then the display's curve.
     signal = np.maximum(signal, 0.0)
     signal = np.where(signal < 0.6, signal, 0.6 + 0.4 * (1.0 - np.exp(-(signal - 0.6) / 0.55)))
     encoded = np.where(signal < 0.0031308, 12.92 * signal, 1.055 * np.power(signal, 1 / 2.4) - 0.055)
+    encoded = encoded - np.float32(0.03) * np.sin(np.float32(2 * math.pi) * encoded)  # a little more contrast
     dither = rng.random(signal.shape, dtype=np.float32) - 0.5
     return np.clip(encoded * 255.0 + dither + 0.5, 0, 255).astype(np.uint8)

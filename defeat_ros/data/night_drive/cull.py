@@ -74,6 +74,8 @@ def tiles(shapes: np.ndarray, pose: np.ndarray, lens: np.ndarray, width: int, he
     corners = np.zeros((8, 3))
     for i in range(n):
         u0, u1, v0, v1, near[i] = screen_box(shapes[i], pose, lens, corners)
+        if u1 - u0 < 0.6 and v1 - v0 < 0.6:  # rays would meet it only by chance
+            u0, u1 = 1e30, -1e30
         # One pixel more all round: samples lie beside the pixel's centre.
         box[i, 0] = int(math.floor(min(max(u0 - 1.0, 0.0), 1e6))) // TILE
         box[i, 1] = int(math.floor(min(max(u1 + 1.0, -1.0 * TILE), width - 1.0))) // TILE

@@ -52,6 +52,7 @@ class NightDrive:
         self.intrinsics, self.base_from_camera = _mount(lens, config.size)
         self._meters: dict[int, float] = {}
         self._smear = lens.uniform(0.2, 1.0), lens.uniform(-0.5, 0.5) + math.pi / 2
+        self._taste = lens.uniform(0.6, 1.15)  # how bright this camera likes the night
         self._drift = lens.uniform(0, 2 * math.pi, 2)
 
     def __len__(self) -> int:
@@ -94,7 +95,7 @@ class NightDrive:
         weights = [math.sin(math.pi * min(age / METER_WINDOW, 1.0)) ** 2 + 1e-9 for age in ages]
         level = sum(w * self._meter(k) for w, k in zip(weights, keys, strict=True)) / sum(weights)
         night = self.config.night
-        key, power = (0.052, 0.62) if night else (0.17, 0.85)
+        key, power = (0.052 * self._taste, 0.62) if night else (0.17, 0.85)
         reference = math.log(0.035) if night else math.log(0.25)
         wander = 0.07 * math.sin(0.5 * t + self._drift[0]) + 0.05 * math.sin(1.3 * t + self._drift[1])
         base = key / math.exp(reference)

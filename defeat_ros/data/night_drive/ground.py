@@ -95,9 +95,9 @@ def hit_ground(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float,
 def _asphalt(x: float, y: float, s: float, d: float, w: float, g: np.ndarray) -> tuple[float, float]:
     """Albedo and wetness of the road surface."""
     seed = int(g[T.G_SEED])
-    tone = 0.105 + 0.05 * grain(x, y, seed + 1, 6.0, w) + 0.035 * grain(x, y, seed + 2, 1.1, w)
-    tone += 0.05 * grain(x, y, seed + 3, 0.28, w) + 0.055 * grain(x, y, seed + 4, 0.07, w)
-    tone += 0.05 * grain(x, y, seed + 5, 0.022, w)
+    tone = 0.115 + 0.035 * grain(x, y, seed + 1, 7.0, w) + 0.022 * grain(x, y, seed + 2, 1.3, w)
+    tone += 0.04 * grain(x, y, seed + 3, 0.28, w) + 0.06 * grain(x, y, seed + 4, 0.07, w)
+    tone += 0.07 * grain(x, y, seed + 5, 0.022, w)
     lane = abs(d) - g[T.G_LANE] * 0.5
     tone += 0.014 * math.exp(-((abs(lane) - 0.75) ** 2) / 0.08) - 0.016 * math.exp(-lane * lane / 0.12)
     # Patches of repaired asphalt with a dark seam.
@@ -113,11 +113,12 @@ def _asphalt(x: float, y: float, s: float, d: float, w: float, g: np.ndarray) ->
     if w < 0.12:
         field = noise2(s * 0.22 + 3.0 * noise2(s * 0.5, d * 0.5, seed + 21), d * 0.5, seed + 22)
         field += 0.06 * noise2(s * 3.1, d * 3.1, seed + 23)
-        crack = 1.0 - step(0.0015, 0.006 + 0.03 * w, abs(field - 0.5))
-        tone *= 1.0 - 0.6 * crack * (1.0 - step(0.04, 0.12, w))
+        crack = 1.0 - step(0.001, 0.004 + 0.03 * w, abs(field - 0.5))
+        crack *= step(0.52, 0.62, noise2(s * 0.09, d * 0.25, seed + 24))
+        tone *= 1.0 - 0.55 * crack * (1.0 - step(0.04, 0.12, w))
     wet = g[T.G_WET] * step(0.42, 0.75, noise2(x * 0.35, y * 0.35, seed + 31) + 0.25 * g[T.G_WET])
-    stain = step(0.62, 0.8, noise2(x * 0.9, y * 0.9, seed + 32))
-    return max(tone * (1.0 - 0.4 * wet) * (1.0 - 0.3 * stain), 0.02), wet
+    stain = step(0.72, 0.9, noise2(x * 1.4, y * 1.4, seed + 32))
+    return max(tone * (1.0 - 0.4 * wet) * (1.0 - 0.25 * stain), 0.02), wet
 
 
 @device

@@ -21,8 +21,7 @@ def solid(shape: np.ndarray, face: int, x: float, y: float, z: float) -> bool:
     material = int(shape[T.MATERIAL])
     seed = int(shape[T.SEED])
     if material == LEAF:
-        n = 0.62 * noise3(x * 1.9, y * 1.9, z * 1.9, seed) + 0.38 * noise3(x * 7.0, y * 7.0, z * 7.0, seed)
-        return n > 0.44
+        return 0.45 * noise3(x * 4.0, y * 4.0, z * 4.0, seed) + 0.55 * noise3(x * 12.0, y * 12.0, z * 12.0, seed) > 0.49
     if material == HEDGE:
         if z < shape[T.H] - 0.25:
             return True

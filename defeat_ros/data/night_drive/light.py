@@ -23,7 +23,11 @@ def sky(x: float, y: float, z: float, g: np.ndarray) -> Colour:
         glow = math.exp(-up * 5.0)
         cloud = noise2(x / (up + 0.15) * 1.1, y / (up + 0.15) * 1.1, seed + 91)
         k = 1.0 + 0.7 * (cloud - 0.5)
-        return (0.0012 + g[T.G_GLOW_R] * glow) * k, (0.0014 + g[T.G_GLOW_G] * glow) * k, (0.002 + g[T.G_GLOW_B] * glow) * k
+        return (
+            (0.0012 + g[T.G_GLOW_R] * glow) * k,
+            (0.0014 + g[T.G_GLOW_G] * glow) * k,
+            (0.002 + g[T.G_GLOW_B] * glow) * k,
+        )
     fade = math.exp(-up * 3.2)
     r, gr, b = 0.25 + 0.55 * fade, 0.42 + 0.42 * fade, 0.75 + 0.15 * fade
     u, v = x / (up + 0.12) * 1.3, y / (up + 0.12) * 1.3
@@ -149,7 +153,7 @@ def night_light(x: float, y: float, z: float, nx: float, ny: float, nz: float, v
         power = spot * edge / (d2 + 0.4)
         if power * lights[i, T.L_G] < 0.002:
             continue
-        if (power * facing * lights[i, T.L_G] > 0.02 and lights[i, T.L_RIM] < 0.3
+        if (power * facing * lights[i, T.L_G] > 0.05 and lights[i, T.L_RIM] < 0.3
                 and occluded(x + 0.03 * nx, y + 0.03 * ny, z + 0.03 * nz, lx, ly, lz, d - 0.4, shapes, starts, items,
                              tops, g)):  # fmt: skip
             continue
@@ -160,7 +164,11 @@ def night_light(x: float, y: float, z: float, nx: float, ny: float, nz: float, v
             hx, hy, hz = lx - vx, ly - vy, lz - vz
             half = (nx * hx + ny * hy + nz * hz) / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-12)
             shine = (0.02 + 0.6 * wet) * max(half, 0.0) ** (30.0 + 180.0 * wet) * (1.0 + vz) ** 2
-            mr, mg, mb = mr + lights[i, T.L_R] * power * shine, mg + lights[i, T.L_G] * power * shine, mb + lights[i, T.L_B] * power * shine
+            mr, mg, mb = (
+                mr + lights[i, T.L_R] * power * shine,
+                mg + lights[i, T.L_G] * power * shine,
+                mb + lights[i, T.L_B] * power * shine,
+            )
     if g[T.G_BEAM] > 0.0:
         own, back = _headlights(x, y, z, nx, ny, nz, ground, g)
         own += back * retro

@@ -25,13 +25,14 @@ def tree(rng: np.random.Generator, height: float) -> np.ndarray:
     shapes.cylinder((0, 0, fork), 0.05 + 0.009 * height, height * 0.35, T.BARK, (0.1, 0.08, 0.06), seed=seed)
     colour = LEAVES[rng.integers(len(LEAVES))]
     spread = height * rng.uniform(0.2, 0.3)
-    for k in range(int(rng.integers(5, 9))):
-        angle = k * 2.4 + rng.uniform(-0.4, 0.4)
-        out = spread * math.sqrt((k + 0.2) / 8.0)
-        top = fork + (height - fork) * (0.85 - 0.45 * (k / 8.0)) * rng.uniform(0.85, 1.05)
-        r = spread * rng.uniform(0.5, 0.78)
-        shapes.ellipsoid((out * math.cos(angle), out * math.sin(angle), top), (r, r * rng.uniform(0.8, 1.1), r * rng.uniform(0.65, 0.9)),
-                         T.LEAF, colour, seed=seed + k)  # fmt: skip
+    clumps = int(rng.integers(12, 18))
+    for k in range(clumps):
+        angle = k * 2.4 + rng.uniform(-0.5, 0.5)
+        out = spread * math.sqrt((k + 0.2) / clumps) * rng.uniform(0.8, 1.15)
+        top = fork + (height - fork) * rng.uniform(0.3, 0.95 - 0.45 * k / clumps)
+        r = spread * rng.uniform(0.32, 0.55)
+        shapes.ellipsoid((out * math.cos(angle), out * math.sin(angle), top), (r, r * rng.uniform(0.8, 1.1), r * rng.uniform(0.6, 0.9)),
+                         T.LEAF, colour, yaw=angle, seed=seed + k)  # fmt: skip
     return shapes.rows()
 
 

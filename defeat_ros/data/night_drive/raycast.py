@@ -16,6 +16,7 @@ from defeat_ros.data.night_drive.intersect import hit_shape, normal_at
 from defeat_ros.data.night_drive.jit import compiled, device, sources_digest
 from defeat_ros.data.night_drive.light import contact, night_light, occluded, sky
 from defeat_ros.data.night_drive.materials import surface
+from defeat_ros.data.night_drive.noise import noise2
 
 SKY, KERB = T.SKY, T.KERB
 SAMPLES = ((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125), (0.125, 0.375))
@@ -48,6 +49,12 @@ def _shade(shape: np.ndarray, face: int, s: float, d: float, x: float, y: float,
         nx, ny, nz = normal_at(shape, face, lx, ly, lz)
         ar, ag, ab, er, eg, eb, mirror, retro = surface(shape, face, lx, ly, lz, w, g)
         share = 0.55 + 0.45 * min(z / 1.2, 1.0)
+        if shape[T.MATERIAL] == T.LEAF or shape[T.MATERIAL] == T.HEDGE:  # every leaf looks elsewhere
+            nx += 1.6 * (noise2(lx * 8.0 + lz * 3.0, ly * 8.0 - lz * 5.0, 1) - 0.5)
+            ny += 1.6 * (noise2(lx * 8.0 - lz * 5.0, ly * 8.0 + lz * 3.0, 2) - 0.5)
+            nz += 1.2 * (noise2(lz * 9.0 + lx * 2.0, ly * 6.0 - lx * 6.0, 3) - 0.4)
+            scale = 1.0 / math.sqrt(nx * nx + ny * ny + nz * nz + 1e-6)
+            nx, ny, nz = nx * scale, ny * scale, nz * scale
         if nx * vx + ny * vy + nz * vz > 0.0:  # the far side of a leafy crown
             nx, ny, nz = -nx, -ny, -nz
     if g[T.G_NIGHT] > 0.5:
@@ -60,8 +67,12 @@ def _shade(shape: np.ndarray, face: int, s: float, d: float, x: float, y: float,
         r, gr, b = g[T.G_AMB_R] * level, g[T.G_AMB_G] * level, g[T.G_AMB_B] * level
         sx, sy, sz = g[T.G_SUNX], g[T.G_SUNY], g[T.G_SUNZ]
         facing = nx * sx + ny * sy + nz * sz
-        if facing > 0.0 and g[T.G_SUN] > 0.0 and not occluded(
-            x + 0.03 * nx, y + 0.03 * ny, z + 0.03 * nz, sx, sy, sz, 90.0, shapes, starts, items, tops, g
+        if (
+            facing > 0.0
+            and g[T.G_SUN] > 0.0
+            and not occluded(
+                x + 0.03 * nx, y + 0.03 * ny, z + 0.03 * nz, sx, sy, sz, 90.0, shapes, starts, items, tops, g
+            )
         ):
             sun = g[T.G_SUN] * facing
             r, gr, b = r + sun, gr + sun * 0.95, b + sun * 0.84
@@ -114,7 +125,7 @@ def _sample(u: float, v: float, pose: np.ndarray, lens: np.ndarray, low: int, hi
 @device
 def _differs(a: np.ndarray, b: np.ndarray, floor: float) -> bool:
     for c in range(3):
-        if abs(a[c] - b[c]) > 0.12 * (a[c] + b[c]) + floor:
+        if abs(a[c] - b[c]) > 0.16 * (a[c] + b[c]) + floor:
             return True
     return False
 

@@ -41,7 +41,7 @@ class Weather:
     @classmethod
     def draw(cls, rng: np.random.Generator, night: bool) -> Weather:
         """Random weather."""
-        azimuth, elevation = rng.uniform(0, 2 * math.pi), rng.uniform(0.45, 0.95)
+        azimuth, elevation = rng.uniform(0, 2 * math.pi), rng.uniform(0.55, 1.1)
         sun = np.array([math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation),
                         math.sin(elevation)])  # fmt: skip
         overcast, cloud = rng.random() < 0.3, rng.uniform(0.2, 0.8)
@@ -55,9 +55,9 @@ class Weather:
                 beam=rng.uniform(260, 420),
             )  # fmt: skip
         return cls(
-            sun=sun, strength=0.0 if overcast else rng.uniform(0.9, 1.3),
-            ambient=np.array([0.62, 0.66, 0.74]) * (1.0 if overcast else 0.62),
-            haze_m=rng.uniform(450, 1300), cloud=1.3 if overcast else cloud, wet=wet * 0.5, lit=0.0,
+            sun=sun, strength=0.0 if overcast else rng.uniform(1.1, 1.6),
+            ambient=np.array([0.62, 0.66, 0.74]) * (1.0 if overcast else 0.5),
+            haze_m=rng.uniform(700, 2500), cloud=1.3 if overcast else cloud, wet=wet * 0.5, lit=0.0,
             glow=np.array([0.78, 0.83, 0.9]), balance=tint, beam=0.0,
         )  # fmt: skip
 
@@ -81,7 +81,7 @@ def scene_constants(config: DriveConfig, weather: Weather, measures: Measures, b
     g[T.G_PITCH] = -forward[2]
     g[T.G_BEAM] = weather.beam
     g[T.G_GLOW_R : T.G_GLOW_B + 1] = weather.glow
-    g[T.G_CONTRAST] = 0.004 if config.night else 0.02
+    g[T.G_CONTRAST] = 0.008 if config.night else 0.02
     ahead = T.GRID_CELL * T.GRID_SIZE * 0.3
     g[T.G_GRID_X] = base[0, 3] + c * ahead - T.GRID_CELL * T.GRID_SIZE / 2
     g[T.G_GRID_Y] = base[1, 3] + s * ahead - T.GRID_CELL * T.GRID_SIZE / 2

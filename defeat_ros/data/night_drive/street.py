@@ -161,7 +161,9 @@ class Street:
                 self._put(props.tree(rng, rng.uniform(5, 9)), s, side * (m.half + 0.9))
             s += rng.uniform(9, 19)
         for _ in range(int((b - a) / 22)):
-            self._put(props.clutter(rng), rng.uniform(a + 4, b - 4), side * (m.half + m.walk - 0.9), math.pi * (side < 0))
+            self._put(
+                props.clutter(rng), rng.uniform(a + 4, b - 4), side * (m.half + m.walk - 0.9), math.pi * (side < 0)
+            )
         for _ in range(int((b - a) / 40)):
             driving = side == m.side
             self._put(props.sign(rng), rng.uniform(a + 3, b - 3), side * (m.half + 0.45), 0.0 if driving else math.pi)
@@ -220,6 +222,8 @@ class Street:
                           -hand * math.pi / 2)  # fmt: skip
                 x, y, _ = self._road.pose(s, hand * (m.half + 0.5 - arm))
                 colour = [c * m.lamp_power * power for c in m.lamp_colour]
-                self._lights.append((s, x, y, m.lamp_height + KERB_HEIGHT - 0.12, *colour, 0.0, 0.0, -1.0, 0.02, 0.55, 32.0))
+                self._lights.append(
+                    (s, x, y, m.lamp_height + KERB_HEIGHT - 0.12, *colour, 0.0, 0.0, -1.0, 0.02, 0.55, 32.0)
+                )
             side = -side
             s += m.lamp_gap * rng.uniform(0.9, 1.1)

@@ -31,5 +31,5 @@ LIGHT_COLUMNS = 12
 ) = range(34)  # fmt: skip
 SCENE_SIZE = 34
 
-GRID_CELL, GRID_SIZE = 4.0, 128  # nearest road sample around the camera
+GRID_CELL, GRID_SIZE = 6.0, 64  # nearest road sample around the camera
 SHADE_CELL, SHADE_SIZE = 4.0, 64  # what may throw a shadow, by cell

@@ -47,7 +47,9 @@ class Mover:
 class Traffic:
     """All movers of a drive."""
 
-    def __init__(self, rng: np.random.Generator, measures: Measures, length: float, seconds: float, night: bool) -> None:
+    def __init__(
+        self, rng: np.random.Generator, measures: Measures, length: float, seconds: float, night: bool
+    ) -> None:
         self.movers: list[Mover] = []
         lane = measures.side * measures.lane / 2
         on = 1 if night else 0

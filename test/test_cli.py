@@ -1,0 +1,120 @@
+"""The command line as a user types it: exit codes, one-line errors, files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from defeat_ros.cli import main
+from defeat_ros.data.bag import BagReader
+from defeat_ros.networks import make_untrained
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
+    make_untrained(path, seed=0)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(4):
+        picture = np.random.default_rng(i).integers(0, 255, (64, 96, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{i:03d}.png"), picture)
+    camera = {"width": 96, "height": 64, "fx": 60, "fy": 60, "cx": 47.5, "cy": 31.5}
+    (tmp_path / "camera.json").write_text(json.dumps(camera))
+    return folder
+
+
+def failing(capsys, *arguments) -> str:
+    """Run a command that must fail with one line, which is returned."""
+    assert main([str(a) for a in arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("defeat-ros: "), error
+    return error
+
+
+def test_convert_process_and_look(tmp_path, images, weights, capsys):
+    bag, out = tmp_path / "bag", tmp_path / "out"
+    assert main(["convert", str(images), str(bag), "--intrinsics", str(tmp_path / "camera.json")]) == 0
+    assert "4 frames" in capsys.readouterr().out
+    line = ["process", str(bag), str(out), "--checkpoint", str(weights), "--set", "input_size=[96, 64]"]
+    assert main([*line, "--topics", "depth/image_rect", "depth/camera_info"]) == 0
+    printed = capsys.readouterr()
+    assert "frames in" in printed.out and "UNTRAINED" in printed.err
+    with BagReader(out) as made:
+        assert {topic.name: topic.count for topic in made.topics.values()} == {
+            "/depth/image_rect": 4, "/depth/camera_info": 4,
+        }  # fmt: skip
+
+
+def test_infer_makes_pictures(tmp_path, images, weights, capsys):
+    (images / "004.png").write_bytes((images / "000.png").read_bytes()[:200])
+    files = [str(images / f"{i:03d}.png") for i in (0, 4, 1)]
+    line = [
+        "infer",
+        *files,
+        "--out",
+        str(tmp_path / "look"),
+        "--checkpoint",
+        str(weights),
+        "--set",
+        "input_size=[160, 128]",
+    ]
+    assert main(line) == 0
+    printed = capsys.readouterr()
+    assert "2 frames pictured" in printed.out and "1 skipped" in printed.out and "004" in printed.err
+    names = {path.name for path in (tmp_path / "look").iterdir()}
+    assert names == {f"{i:03d}_{kind}" for i in (0, 1) for kind in ("depth.png", "features.png", "panel.jpg")}
+    assert cv2.imread(str(tmp_path / "look" / "000_depth.png")).shape == (64, 96, 3)
+    assert main(line) == 1, "pictures of an earlier run are not overwritten"
+    assert "exists and is not empty" in capsys.readouterr().err
+
+
+def test_info(weights, capsys):
+    assert main(["info", str(weights), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["format"] == "safetensors" and facts["provenance"]["trained"] is False
+    assert facts["options"]["num_layers"] == 18 and len(facts["sha256"]) == 64
+
+
+def test_known_errors_are_one_line(tmp_path, images, weights, capsys):
+    assert "nowhere" in failing(capsys, "info", tmp_path / "nowhere.pt")
+    assert "does not exist" in failing(capsys, "convert", tmp_path / "nowhere", tmp_path / "bag")
+    base = ["infer", images / "000.png", "--out", tmp_path / "look", "--checkpoint", weights]
+    assert "unknown parameter 'devise'" in failing(capsys, *base, "--set", "devise=cpu")
+    assert "no '='" in failing(capsys, *base, "--set", "device")
+    assert "'cuda:99'" in failing(capsys, *base, "--set", "device=cuda:99")
+    assert "100x100" in failing(capsys, *base, "--set", "input_size=[100,100]")
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump({"/**": {"ros__parameters": {"zzz": 1}}}))
+    assert "unknown parameter 'zzz'" in failing(capsys, *base, "--params-file", tmp_path / "p.yaml")
+    assert not (tmp_path / "look").exists()
+    assert "-1" in failing(capsys, "synth", tmp_path / "drive", "--seconds", "-1")
+    assert not (tmp_path / "drive").exists()
+
+
+@pytest.mark.parametrize("line", [[], ["dance"], ["synth"], ["synth", "x", "--size", "480"], ["convert", "a"]])
+def test_wrong_usage_is_two(line, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(line)
+    assert caught.value.code == 2
+
+
+def test_an_empty_checkpoint_parameter_says_where_to_get_one(tmp_path, images, capsys, monkeypatch):
+    monkeypatch.setattr("defeat_ros.inference.weights.share_directory", lambda: tmp_path)
+    assert "ckpt/README.md" in failing(capsys, "infer", images / "000.png", "--out", tmp_path / "look")
+
+
+def test_command_as_a_process(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "defeat_ros.cli", "info", str(tmp_path / "none.pt")], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
