@@ -193,7 +193,8 @@ class Process:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -231,7 +232,9 @@ class Process:
 
     def end(self, timeout_s: float = 20.0) -> int:
         """Wait for the end; returns the exit status."""
-        return self._process.wait(timeout_s)
+        status = self._process.wait(timeout_s)
+        self._reader.join(5.0)
+        return status
 
     def kill(self) -> None:
         """Clean up after a test, whatever happened."""

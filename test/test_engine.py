@@ -11,6 +11,7 @@ from defeat_ros.geometry import disp_to_depth, inverse_depth
 from defeat_ros.inference.backends import resolve_device
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.engine import DepthEngine
+from defeat_ros.inference.weights import input_size_hw
 from defeat_ros.settings import build
 
 STEP_NS = 100_000_000
@@ -241,3 +242,17 @@ def test_what_cannot_be_loaded(tmp_path):
         DepthEngine.from_ckpt(tmp_path / "nowhere.pt", colour=1)
     with pytest.raises(FrameError, match="100x96"):
         DepthEngine.from_ckpt(tmp_path / "nowhere.pt", input_size=[100, 96])
+
+
+@pytest.mark.parametrize(
+    ("option", "told", "expected_wh"),
+    [
+        ([0, 0], None, (480, 352)),
+        ([0, 0], [192, 128], (192, 128)),
+        ([0, 0], ["a", "b"], (480, 352)),
+        ([256, 160], [192, 128], (256, 160)),
+    ],
+)
+def test_input_size_comes_from_the_parameter_or_the_checkpoint(option, told, expected_wh):
+    config = build(DepthConfig, {"input_size": option})
+    assert input_size_hw(config, {} if told is None else {"input_size": told})[::-1] == expected_wh

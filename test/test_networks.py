@@ -408,3 +408,11 @@ def test_options_in_a_file_are_checked(checkpoint, tmp_path, change):
     write_checkpoint(path, {"a": torch.zeros(1)}, {**checkpoint.options, **change}, {})
     with pytest.raises(CheckpointError, match=next(iter(change))):
         DeFeatNet.from_ckpt(path)
+
+
+def test_foreign_weights_are_not_taken_for_ours(tmp_path):
+    """Tolerance for missing weights must not end in a random network that passes for a loaded one."""
+    foreign = tmp_path / "foreign.safetensors"
+    write_checkpoint(foreign, {"encoder.conv1.weight": torch.zeros(2, 2)}, {}, {})
+    with pytest.raises(CheckpointError, match="no weight of this model"):
+        DeFeatNet.from_ckpt(foreign, strict=False)

@@ -15,7 +15,7 @@ from ros_tools import Camera, FakeEngine, camera, ros
 from std_srvs.srv import Trigger
 
 from defeat_ros.data.messages import stamp_from_message
-from defeat_ros.errors import CheckpointError
+from defeat_ros.errors import CheckpointError, FrameError
 from defeat_ros.ros.messages import FACTORY, message_class
 from defeat_ros.ros.node import DepthNode
 
@@ -148,6 +148,27 @@ def test_a_failing_engine_is_counted_and_recovers():
         bench.engine.fail = None
         bench.camera.send(2 * MS)
         r.until(lambda: depths, "a result")
+
+
+def test_frames_that_the_engine_refuses_are_counted_by_their_reason():
+    with ros() as r:
+        bench = Bench(r)
+        bench.listen("depth/image_rect")
+        for number, reason in enumerate(("duplicate_stamp", "bad_frame"), 1):
+            bench.engine.fail = FrameError("no", reason=reason)
+            bench.camera.send(MS)
+            r.until(lambda n=number: bench.node.counts.received == n and bench.settled(), "the drop")
+        assert bench.node.counts.dropped == {"duplicate_stamp": 1, "rejected_bad_frame": 1}
+
+
+def test_features_that_cannot_be_computed_do_not_cost_the_depth():
+    with ros() as r:
+        bench = Bench(r)
+        bench.engine.features_problem = "the input is too small"
+        depths, features = bench.listen("depth/image_rect", "features/image")
+        bench.camera.send(MS)
+        r.until(lambda: depths, "depth")
+        assert bench.engine.calls == [(MS, frozenset({"depth"}))] and not features
 
 
 def test_a_camera_info_of_another_size_costs_the_intrinsics_not_the_frame():

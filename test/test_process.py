@@ -73,9 +73,10 @@ def test_every_frame_comes_out_once_and_equal_to_the_engine(tmp_path, weights):
 def test_twice_gives_the_same_bytes(tmp_path, weights):
     source = write_bag(tmp_path / "in", 3)
     topics = ("depth/image_rect", "depth/color", "odom")
-    process_bag(source, tmp_path / "a", engine(weights), topics)
-    process_bag(source, tmp_path / "b", engine(weights), topics)
-    first, second = ((tmp_path / name / f"{name}.mcap").read_bytes() for name in "ab")
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        process_bag(source, tmp_path / name / "out", engine(weights), topics)
+    first, second = ((tmp_path / name / "out" / "out.mcap").read_bytes() for name in "ab")
     assert first == second
 
 

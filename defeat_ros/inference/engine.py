@@ -22,9 +22,8 @@ from defeat_ros.inference.backends import Backend, NetworkOutput
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.frame_buffer import FrameBuffer, Support
 from defeat_ros.inference.odometry import OdometryTracker
-from defeat_ros.inference.weights import EngineInfo, load_backend
-from defeat_ros.networks.blocks import check_size
-from defeat_ros.preprocess import PUBLISHED_SIZE_HW, Rectifier, resize_image, resize_map, unit_features
+from defeat_ros.inference.weights import EngineInfo, input_size_hw, load_backend
+from defeat_ros.preprocess import Rectifier, resize_image, resize_map, unit_features
 from defeat_ros.settings import build
 
 RESULTS = ("depth", "features", "odometry")
@@ -59,13 +58,12 @@ class DepthEngine:
 
     def __init__(self, config: DepthConfig, backend: Backend | None = None) -> None:
         self.config = config
-        width, height = config.input_size
-        self._network_hw = (height, width) if width else PUBLISHED_SIZE_HW
         if backend is None:
-            check_size(self._network_hw)
-            self._backend, self.info = load_backend(config, self._network_hw)
+            self._backend, self.info = load_backend(config)
         else:
-            self._backend, self.info = backend, EngineInfo.of(backend, self._network_hw)
+            size_hw = input_size_hw(config, {})
+            self._backend, self.info = backend, EngineInfo.of(backend, size_hw)
+        self._network_hw = self.info.input_size[::-1]
         self.features_problem = self._backend.features_problem(self._network_hw)
         """Why the feature net cannot run at this input size; None where it can."""
         self._buffer = FrameBuffer(config.max_gap_s)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from defeat_ros.checkpoint import read_checkpoint
 from defeat_ros.errors import CheckpointError
 from defeat_ros.inference.backends import Backend, make_backend
 from defeat_ros.inference.config import DepthConfig
-from defeat_ros.networks import DeFeatNet
+from defeat_ros.networks import DeFeatNet, check_size
+from defeat_ros.preprocess import PUBLISHED_SIZE_HW
 from defeat_ros.resources import share_directory
 
 
@@ -61,15 +64,34 @@ def find_checkpoint(name: str) -> Path:
     return shipped[0]
 
 
-def load_backend(config: DepthConfig, size_hw: tuple[int, int]) -> tuple[Backend, EngineInfo]:
+def input_size_hw(config: DepthConfig, provenance: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width the networks see: the parameter, else what the weights were trained at, else as published.
+
+    Raises:
+        FrameError: the networks cannot take that size.
+    """
+    width, height = config.input_size
+    if not width:
+        trained_at = provenance.get("input_size")
+        told = isinstance(trained_at, list) and len(trained_at) == 2 and all(type(side) is int for side in trained_at)
+        width, height = trained_at if told else PUBLISHED_SIZE_HW[::-1]  # type: ignore[misc]
+    check_size((height, width))
+    return height, width
+
+
+def load_backend(config: DepthConfig) -> tuple[Backend, EngineInfo]:
     """Read the weights and put them on the device.
 
     Raises:
         CheckpointError: missing, damaged or unsafe weights, or weights of another architecture.
         BackendError: a device that is not here.
+        FrameError: see `input_size_hw`.
     """
+    if any(config.input_size):
+        input_size_hw(config, {})  # a wrong number is told before a large file is read
     name = config.checkpoint_key
     checkpoint = read_checkpoint(find_checkpoint(config.checkpoint), key=(lambda x: x[name]) if name else None)
+    size_hw = input_size_hw(config, checkpoint.provenance)
     backend = make_backend(DeFeatNet.load(checkpoint), config.backend, config.device, config.precision)
     trained = bool(checkpoint.provenance.get("trained", True))
     return backend, EngineInfo.of(backend, size_hw, checkpoint.path.name, checkpoint.sha256, trained)

@@ -135,6 +135,11 @@ class DeFeatNet(nn.Module):
             raise CheckpointError(f"checkpoint {str(checkpoint.path)!r}: {error}") from error
         expected = model.state_dict()
         state = {name: tensor for name, tensor in checkpoint.state.items() if strict or name in expected}
+        if not state:
+            raise CheckpointError(
+                f"checkpoint {str(checkpoint.path)!r} has no weight of this model, expected names such as "
+                f"{next(iter(expected))!r}, got {next(iter(checkpoint.state))!r}"
+            )
         _compare(checkpoint, expected, state, strict)
         device = next(iter(checkpoint.state.values())).device
         if all(name in state for name in expected if not _is_unused(name)):

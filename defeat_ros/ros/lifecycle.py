@@ -62,6 +62,8 @@ class GuardedLifecycleNode(LifecycleNode):
             if name == "configure":
                 self.configure_problem = None
             return TransitionCallbackReturn.SUCCESS
+        if not self.context.ok():
+            return TransitionCallbackReturn.FAILURE  # a signal came while the transition ran: not a mistake
         self.get_logger().error(f"cannot {name}: {problem}")
         if name == "configure":
             self.configure_problem = problem.partition("\n")[0]

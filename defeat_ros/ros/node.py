@@ -215,7 +215,8 @@ class DepthNode(GuardedLifecycleNode):
         except (MessageError, FrameError) as error:
             reason = getattr(error, "reason", "bad_message")
             outcome = reason if reason == "duplicate_stamp" else f"rejected_{reason}"
-            self._warn(f"image dropped ({outcome}): {error}")
+            self._frame_problem = f"image dropped ({outcome}): {error}"
+            self.get_logger().warning(self._frame_problem, throttle_duration_sec=REPEAT_FAILURE_S)
         except Exception as error:
             if self.context.ok():
                 self._frame_problem = f"{type(error).__name__}: {error}"
@@ -239,14 +240,11 @@ class DepthNode(GuardedLifecycleNode):
         if problem and "features" in want:
             self.get_logger().warning(f"features are not published: {problem}", throttle_duration_sec=REPEAT_WARNING_S)
             want -= {"features"}
-        if not want:
-            return "nobody_subscribed"
-        prediction = engine(camera.frame(arrival.data), want)
+        prediction = engine(camera.frame(arrival.data), want) if want else None
         self._frame_problem = None
+        if prediction is None:
+            return "nobody_subscribed"
         return "" if outputs.publish(prediction, topics) else "nothing_to_publish"
-
-    def _warn(self, what: str) -> None:
-        self.get_logger().warning(what, throttle_duration_sec=REPEAT_FAILURE_S)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -88,7 +88,7 @@ class BagPlayer:
             self.loops += 1
             if not loop or not self.counts:
                 break
-        for publisher in self._publishers.values():
+        for publisher in () if self._stop.is_set() else self._publishers.values():
             publisher.wait_for_all_acked(Duration(seconds=2.0))
 
     def summary(self) -> dict[str, Any]:

@@ -19,7 +19,17 @@ from defeat_ros.ros.dds import use_large_messages
 def ignore_signals() -> None:
     """From now on nothing interrupts: a second Ctrl-C while cleaning up is common and must not abort."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+        _uninterrupted(lambda number=number: signal.signal(number, signal.SIG_IGN))  # type: ignore[misc]
+
+
+def _uninterrupted(step: Callable[[], Any]) -> None:
+    """Repeat a step that may be repeated until no signal of before breaks it off."""
+    while True:
+        try:
+            step()
+            return
+        except KeyboardInterrupt:
+            continue
 
 
 @contextmanager
@@ -50,7 +60,7 @@ def ros_process(args: Sequence[str] | None = None, stop: threading.Event | None 
         pass
     finally:
         ignore_signals()
-        rclpy.try_shutdown()
+        _uninterrupted(rclpy.try_shutdown)
         ignore_signals()  # the shutdown put the handlers of Python back
 
 

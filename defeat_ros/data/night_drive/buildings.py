@@ -94,8 +94,8 @@ def _front(shapes: Shapes, rng: np.random.Generator, block: int, width: float, f
                 shapes.box((x * width, -1.07, level * floor + 0.14), (1.4, 0.03, 0.95), T.FENCE, (0.1, 0.1, 0.1),
                            params=(0.14, 0.12))  # fmt: skip
     elif block == CITY and choice < 0.65:
-        shapes.box((0, -0.65, floor - 0.9), (width * 0.4, 0.65, 0.3), T.CLOTH,
-                   ((0.4, 0.06, 0.05), (0.07, 0.2, 0.12), (0.5, 0.45, 0.3))[rng.integers(3)], taper=(0, 0, 0.6))  # fmt: skip
+        cloth = ((0.4, 0.06, 0.05), (0.07, 0.2, 0.12), (0.5, 0.45, 0.3))[rng.integers(3)]
+        shapes.box((0, -0.65, floor - 0.9), (width * 0.4, 0.65, 0.3), T.CLOTH, cloth, taper=(0, 0, 0.6))
     elif choice < 0.8 and block != WORKS:
         x = rng.uniform(-0.3, 0.3) * width
         shapes.box((x, -0.6, 2.45), (1.0, 0.65, 0.3), T.ROOF, (0.15, 0.13, 0.12), taper=(0.3, 0.3, 0.5))

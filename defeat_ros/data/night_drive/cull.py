@@ -13,6 +13,26 @@ TILE = 16
 NEAR = 0.05
 
 
+def nearest_first(shapes: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shapes (N, SHAPE_COLUMNS) sorted by the least depth of their bounding boxes, and that depth (N,), m.
+
+    Those behind the camera stay: they may throw shadows into view.
+    """
+    axis, c, s = pose[:3, 2], shapes[:, T.COS], shapes[:, T.SIN]
+    low = np.where(shapes[:, T.KIND] == T.ELLIPSOID, -shapes[:, T.H], 0.0)
+    wheel = shapes[:, T.KIND] == T.WHEEL
+    low = np.where(wheel, -shapes[:, T.HX], low)
+    high = np.where(wheel, shapes[:, T.HX], shapes[:, T.H])
+    middle = shapes[:, T.X : T.Z + 1] - pose[:3, 3]
+    middle[:, 2] += (low + high) / 2
+    reach = np.abs(c * axis[0] + s * axis[1]) * shapes[:, T.HX] + np.abs(c * axis[1] - s * axis[0]) * shapes[:, T.HY]
+    reach += np.abs(axis[2]) * (high - low) / 2
+    depth = middle @ axis
+    near = np.maximum(depth - reach, 0.0)
+    order = np.argsort(near, kind="stable")
+    return np.ascontiguousarray(shapes[order]), near[order]
+
+
 @device
 def corner(shape: np.ndarray, k: int) -> tuple[float, float, float]:
     """Corner k (0 to 7) of a shape's bounding box, in the world."""
@@ -31,27 +51,23 @@ def corner(shape: np.ndarray, k: int) -> tuple[float, float, float]:
 
 @device
 def screen_box(shape: np.ndarray, pose: np.ndarray, lens: np.ndarray, corners: np.ndarray) -> tuple:
-    """Bounds of a shape in the image: left, right, top, bottom (px) and its least depth; empty when out of view."""
+    """Bounds of a shape in the image: left, right, top, bottom (px); empty when it is behind."""
     behind = 0
-    near = 1e30
     for k in range(8):
         x, y, z = corner(shape, k)
         x, y, z = x - pose[0, 3], y - pose[1, 3], z - pose[2, 3]
         for axis in range(3):
             corners[k, axis] = pose[0, axis] * x + pose[1, axis] * y + pose[2, axis] * z
-        near = min(near, corners[k, 2])
         if corners[k, 2] < NEAR:
             behind += 1
     u0, u1, v0, v1 = 1e30, -1e30, 1e30, -1e30
     if behind == 8:
-        return u0, u1, v0, v1, near
+        return u0, u1, v0, v1
     for k in range(8):
         if corners[k, 2] >= NEAR:
             u = lens[0] * corners[k, 0] / corners[k, 2] + lens[2]
             v = lens[1] * corners[k, 1] / corners[k, 2] + lens[3]
             u0, u1, v0, v1 = min(u0, u), max(u1, u), min(v0, v), max(v1, v)
-        elif behind:
-            continue
     if behind:  # where edges cross the near plane they bound the visible part
         for k in range(8):
             for bit in (1, 2, 4):
@@ -61,26 +77,25 @@ def screen_box(shape: np.ndarray, pose: np.ndarray, lens: np.ndarray, corners: n
                     u = lens[0] * (corners[k, 0] + f * (corners[m, 0] - corners[k, 0])) / NEAR + lens[2]
                     v = lens[1] * (corners[k, 1] + f * (corners[m, 1] - corners[k, 1])) / NEAR + lens[3]
                     u0, u1, v0, v1 = min(u0, u), max(u1, u), min(v0, v), max(v1, v)
-    return u0, u1, v0, v1, max(near, 0.0)
+    return u0, u1, v0, v1
 
 
 @device
 def tiles(shapes: np.ndarray, pose: np.ndarray, lens: np.ndarray, width: int, height: int) -> tuple:
-    """Shapes by tile, nearest first: starts (tiles + 1), items, and each shape's least depth."""
+    """Shapes by tile, in the order they have (nearest first): starts (tiles + 1) and items."""
     columns, rows = (width + TILE - 1) // TILE, (height + TILE - 1) // TILE
     n = shapes.shape[0]
     box = np.zeros((n, 4), np.int64)
-    near = np.zeros(n)
     corners = np.zeros((8, 3))
     for i in range(n):
-        u0, u1, v0, v1, near[i] = screen_box(shapes[i], pose, lens, corners)
+        u0, u1, v0, v1 = screen_box(shapes[i], pose, lens, corners)
         if u1 - u0 < 0.6 and v1 - v0 < 0.6:  # rays would meet it only by chance
             u0, u1 = 1e30, -1e30
         # One pixel more all round: samples lie beside the pixel's centre.
-        box[i, 0] = int(math.floor(min(max(u0 - 1.0, 0.0), 1e6))) // TILE
-        box[i, 1] = int(math.floor(min(max(u1 + 1.0, -1.0 * TILE), width - 1.0))) // TILE
-        box[i, 2] = int(math.floor(min(max(v0 - 1.0, 0.0), 1e6))) // TILE
-        box[i, 3] = int(math.floor(min(max(v1 + 1.0, -1.0 * TILE), height - 1.0))) // TILE
+        box[i, 0] = math.floor(min(max(u0 - 1.0, 0.0), 1e6)) // TILE
+        box[i, 1] = math.floor(min(max(u1 + 1.0, -1.0 * TILE), width - 1.0)) // TILE
+        box[i, 2] = math.floor(min(max(v0 - 1.0, 0.0), 1e6)) // TILE
+        box[i, 3] = math.floor(min(max(v1 + 1.0, -1.0 * TILE), height - 1.0)) // TILE
     starts = np.zeros(columns * rows + 1, np.int64)
     for i in range(n):
         for row in range(box[i, 2], box[i, 3] + 1):
@@ -90,13 +105,13 @@ def tiles(shapes: np.ndarray, pose: np.ndarray, lens: np.ndarray, width: int, he
         starts[k + 1] += starts[k]
     fill = starts[:-1].copy()
     items = np.zeros(max(starts[-1], 1), np.int64)
-    for i in np.argsort(near):
+    for i in range(n):
         for row in range(box[i, 2], box[i, 3] + 1):
             for column in range(box[i, 0], box[i, 1] + 1):
                 k = row * columns + column
                 items[fill[k]] = i
                 fill[k] += 1
-    return starts, items, near
+    return starts, items
 
 
 @device
@@ -107,10 +122,10 @@ def _cell_box(shape: np.ndarray, x0: float, y0: float) -> tuple:
         low_x, high_x = min(low_x, x), max(high_x, x)
         low_y, high_y, top = min(low_y, y), max(high_y, y), max(top, z)
     size, cell = T.SHADE_SIZE, T.SHADE_CELL
-    c0 = max(int(math.floor((low_x - x0) / cell)), 0)
-    c1 = min(int(math.floor((high_x - x0) / cell)), size - 1)
-    r0 = max(int(math.floor((low_y - y0) / cell)), 0)
-    r1 = min(int(math.floor((high_y - y0) / cell)), size - 1)
+    c0 = max(math.floor((low_x - x0) / cell), 0)
+    c1 = min(math.floor((high_x - x0) / cell), size - 1)
+    r0 = max(math.floor((low_y - y0) / cell), 0)
+    r1 = min(math.floor((high_y - y0) / cell), size - 1)
     return c0, c1, r0, r1, top
 
 

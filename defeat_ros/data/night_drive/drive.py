@@ -11,6 +11,7 @@ import numpy as np
 from defeat_ros.data.night_drive import camera
 from defeat_ros.data.night_drive import table as T
 from defeat_ros.data.night_drive.config import DriveConfig, DriveFrame
+from defeat_ros.data.night_drive.cull import nearest_first
 from defeat_ros.data.night_drive.motion import EgoMotion, rotation
 from defeat_ros.data.night_drive.raycast import render
 from defeat_ros.data.night_drive.road import STEP, Road
@@ -71,7 +72,7 @@ class NightDrive:
         if not 0 <= index < len(self):
             raise ConfigError(f"frame {index!r} was asked of a drive that has frames 0 to {len(self) - 1}")
         t = index / self.config.fps
-        width, height = self.config.size
+        _width, _height = self.config.size
         radiance, depth, lights = self._cast(t, self.intrinsics, smooth=True)
         pose = self._ego.world_from_base(self._road, t) @ self.base_from_camera
         night = self.config.night
@@ -131,9 +132,11 @@ class NightDrive:
         g = scene_constants(self.config, self._weather, self._measures, base, lens)
         depth = np.empty((lens.height, lens.width), np.float32)
         colour = np.empty((lens.height, lens.width, 3), np.float32)
+        pose = base @ self.base_from_camera
+        shapes, nearest = nearest_first(shapes, pose)
         with _rendering:
-            render(np.ascontiguousarray(shapes), np.ascontiguousarray(lights), np.ascontiguousarray(blobs),
-                   np.ascontiguousarray(street.junctions[near]), road.table, window, base @ self.base_from_camera,
+            render(shapes, nearest, np.ascontiguousarray(lights), np.ascontiguousarray(blobs),
+                   np.ascontiguousarray(street.junctions[near]), road.table, window, pose,
                    np.array([lens.fx, lens.fy, lens.cx, lens.cy]), g, smooth, colour, depth)  # fmt: skip
         return colour, depth, lights
 

@@ -24,7 +24,7 @@ def masonry(u: float, z: float, seed: int, style: int, w: float) -> tuple[float,
         length, course, joint = (0.23, 0.077, 0.1) if style == 0 else (0.62, 0.31, 0.04)
         row = math.floor(z / course)
         i = u / length + 0.5 * (row % 2.0)
-        block = hash3(int(math.floor(i)), int(row), seed + 4) - 0.5
+        block = hash3(math.floor(i), int(row), seed + 4) - 0.5
         fade = 1.0 - step(0.35, 1.2, w / course)
         gap = abs(i - math.floor(i) - 0.5) > 0.5 - 0.3 * joint or abs(z / course - row - 0.5) > 0.5 - 0.5 * joint
         stain *= 1.0 + (0.5 if style == 0 else 0.35) * block * fade
@@ -92,7 +92,7 @@ def _shop(a: float, z: float, i: int, seed: int, share: float, floor: float, wid
         r, g, b = 0.1 + 0.5 * hue, 0.1 + 0.45 * abs(1.0 - 2.0 * hue), 0.1 + 0.5 * (1.0 - hue)
         letters = 0.2 < (z - top) / 0.7 < 0.75 and noise2(a * width * 7.0, math.floor((z - top) * 9.0), seed + i) > 0.55
         on = share > 0.0 and hash3(i // 3, 3, seed + 42) < 0.6
-        glow = (1.6 if letters else 0.25) if on else 0.0
+        glow = (0.9 if letters else 0.1) if on else 0.0
         k = 1.6 if letters else 0.8
         return min(r * k, 0.9), min(g * k, 0.9), min(b * k, 0.9), r * glow, g * glow, b * glow, 0.05, 0.0
     if z < 0.45 or a < 0.06 or a > 0.94:
@@ -101,7 +101,7 @@ def _shop(a: float, z: float, i: int, seed: int, share: float, floor: float, wid
     fine = noise2(a * width * 8.0, z * 6.0, seed + i * 3 + 1)
     tone = 0.05 + 0.25 * step(0.45, 0.6, goods) * fine
     on = share > 0.0 and hash3(i // 3, 4, seed + 43) < 0.65
-    power = (0.35 + 1.2 * goods * fine + 0.5 * step(1.6, 2.4, z)) if on else 0.0
+    power = (0.06 + 0.55 * goods * fine + 0.12 * step(1.6, 2.4, z)) if on else 0.0
     return tone, tone * 0.9, tone * 0.8, power, power * 0.88, power * 0.68, 0.4, 0.0
 
 
@@ -120,7 +120,7 @@ def facade(shape: np.ndarray, face: int, x: float, y: float, z: float, w: float,
         return 0.12, 0.11, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0
     pitch = 2.0 * half / bays
     p, q = (u + half) / pitch, z / floor
-    i, j = int(math.floor(p)), int(math.floor(q))
+    i, j = math.floor(p), math.floor(q)
     a, b_ = (p - i - 0.5) * pitch, (q - j) * floor  # metres from the bay's middle, above the floor
     kind = int(shape[T.P3]) % 10
     if height - z < 0.35 or (abs(z - floor) < 0.12 and style != 0):

@@ -40,7 +40,7 @@ def road_coordinates(x: float, y: float, road: np.ndarray, grid: np.ndarray, g: 
         rx, ry = x - road[i, 0], y - road[i, 1]
         left = ry * road[i, 2] - rx * road[i, 3]
         along = (rx * road[i, 2] + ry * road[i, 3]) / max(1.0 - left * road[i, 4], 0.2)
-        jump = int(math.floor(along + 0.5))
+        jump = math.floor(along + 0.5)
         if jump == 0:
             break
         i = min(max(i + jump, 0), road.shape[0] - 1)
@@ -102,7 +102,7 @@ def _asphalt(x: float, y: float, s: float, d: float, w: float, g: np.ndarray) ->
     tone += 0.014 * math.exp(-((abs(lane) - 0.75) ** 2) / 0.08) - 0.016 * math.exp(-lane * lane / 0.12)
     # Patches of repaired asphalt with a dark seam.
     ps, pd = s / 9.0 + 0.37 * noise2(d * 0.4, 0.0, seed), (d + 40.0) / 2.9
-    i, j = int(math.floor(ps)), int(math.floor(pd))
+    i, j = math.floor(ps), math.floor(pd)
     if hash3(i, j, seed + 11) < 0.17:
         a, b = ps - i, pd - j
         lo, hi = 0.1 + 0.3 * hash3(i, j, seed + 12), 0.6 + 0.35 * hash3(i, j, seed + 13)
@@ -125,7 +125,7 @@ def _asphalt(x: float, y: float, s: float, d: float, w: float, g: np.ndarray) ->
 def _manhole(s: float, d: float, g: np.ndarray) -> float:
     """1 on the rim, 0.5 on the lid of a manhole, else 0."""
     seed = int(g[T.G_SEED])
-    cell = int(math.floor(s / 13.0))
+    cell = math.floor(s / 13.0)
     if hash3(cell, 3, seed + 41) > 0.6:
         return 0.0
     ms = (cell + 0.2 + 0.6 * hash3(cell, 5, seed + 42)) * 13.0
@@ -179,7 +179,7 @@ def road_colour(x: float, y: float, s: float, d: float, w: float, junctions: np.
         paint *= 1.0 - 0.85 * step(0.52, 0.72, worn)
         white = 0.62 + 0.1 * grain(x, y, seed + 53, 0.05, w)
         return (tone + (white - tone) * paint, tone + (white - tone) * paint, tone + (white * 0.95 - tone) * paint,
-                wet * (1.0 - paint), 2.5 * paint)  # fmt: skip
+                wet * (1.0 - paint), 0.9 * paint)  # fmt: skip
     return tone * 1.02, tone, tone * 0.97, wet, 0.0
 
 
@@ -192,7 +192,7 @@ def pavement_colour(x: float, y: float, s: float, d: float, w: float, kind: int,
     if kind == KERB or outside < 0.16:
         along = d if at >= 0 and abs(d) > g[T.G_HALF] + 0.3 else s
         joint = 0.6 if abs(along - math.floor(along) - 0.5) > 0.485 else 1.0
-        tone = (0.3 + 0.12 * (hash3(int(math.floor(along)), 1, seed + 61) - 0.5)) * joint
+        tone = (0.3 + 0.12 * (hash3(math.floor(along), 1, seed + 61) - 0.5)) * joint
         tone += 0.08 * grain(x, y, seed + 62, 0.05, w)
         return tone, tone * 0.99, tone * 0.95, 0.0, 0.0
     dirt = 0.9 + 0.35 * grain(x, y, seed + 63, 2.3, w) + 0.3 * grain(x, y, seed + 64, 0.35, w)
@@ -201,7 +201,7 @@ def pavement_colour(x: float, y: float, s: float, d: float, w: float, kind: int,
         row = math.floor(outside / 0.6)
         i = s / 0.6 + 0.5 * (row % 2.0)
         joint = abs(i - math.floor(i) - 0.5) > 0.48 or abs(outside / 0.6 - row - 0.5) > 0.48
-        tone = 0.24 + 0.1 * (hash3(int(math.floor(i)), int(row), seed + 66) - 0.5)
+        tone = 0.24 + 0.1 * (hash3(math.floor(i), int(row), seed + 66) - 0.5)
         tone *= dirt * (0.55 if joint and w < 0.1 else 1.0)
         gum = noise2(x * 9.0, y * 9.0, seed + 67)
         tone *= 0.7 if gum > 0.93 else 1.0

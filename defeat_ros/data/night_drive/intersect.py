@@ -26,8 +26,8 @@ def solid(shape: np.ndarray, face: int, x: float, y: float, z: float) -> bool:
         if z < shape[T.H] - 0.25:
             return True
         return noise3(x * 6.0, y * 6.0, z * 6.0, seed) > 0.3 + (z - shape[T.H] + 0.25) * 1.6
-    along = x if (face == LEFT or face == RIGHT) else y
-    if face == TOP or face == BOTTOM:
+    along = x if (face in (LEFT, RIGHT)) else y
+    if face in (TOP, BOTTOM):
         return False
     bars = along / shape[T.P0]
     bar = abs(bars - math.floor(bars) - 0.5) < shape[T.P1]
@@ -120,7 +120,7 @@ def hit_shape(shape: np.ndarray, ox: float, oy: float, oz: float, dx: float, dy:
     if t0 >= t1 or t1 <= nearest or t0 >= farthest:
         return farthest, 0
     material = int(shape[T.MATERIAL])
-    if material == LEAF or material == FENCE or material == HEDGE:
+    if material in (LEAF, FENCE, HEDGE):
         if t0 > nearest and solid(shape, f0, x + t0 * u, y + t0 * v, z + t0 * w):
             return t0, f0
         if t1 < farthest and solid(shape, f1, x + t1 * u, y + t1 * v, z + t1 * w):
@@ -146,7 +146,7 @@ def normal_at(shape: np.ndarray, face: int, x: float, y: float, z: float) -> tup
             b, c = -1.0, shape[T.T_SIDE] / h
         else:
             c = 1.0 if face == TOP else -1.0
-    elif face == TOP or face == BOTTOM:
+    elif face in (TOP, BOTTOM):
         sign = 1.0 if face == TOP else -1.0
         if kind == WHEEL:
             b = sign

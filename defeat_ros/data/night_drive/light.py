@@ -49,7 +49,7 @@ def occluded(x: float, y: float, z: float, dx: float, dy: float, dz: float, reac
     """Whether a shape lies on the way from a point along a unit direction, up to `reach` metres away."""
     cell, size = T.SHADE_CELL, T.SHADE_SIZE
     px, py = (x - g[T.G_SHADE_X]) / cell, (y - g[T.G_SHADE_Y]) / cell
-    column, row = int(math.floor(px)), int(math.floor(py))
+    column, row = math.floor(px), math.floor(py)
     step_x, step_y = (1 if dx > 0.0 else -1), (1 if dy > 0.0 else -1)
     per_x, per_y = cell / max(abs(dx), 1e-9), cell / max(abs(dy), 1e-9)
     next_x = ((column + (1 if dx > 0.0 else 0)) - px) * step_x * per_x
@@ -130,8 +130,8 @@ def _headlights(x: float, y: float, z: float, nx: float, ny: float, nz: float, r
 
 @device
 def night_light(x: float, y: float, z: float, nx: float, ny: float, nz: float, vx: float, vy: float, vz: float,
-                wet: float, retro: float, ground: bool, lights: np.ndarray, shapes: np.ndarray, starts: np.ndarray,
-                items: np.ndarray, tops: np.ndarray, g: np.ndarray) -> tuple:  # fmt: skip
+                wet: float, retro: float, ground: bool, distance: float, lights: np.ndarray, shapes: np.ndarray,
+                starts: np.ndarray, items: np.ndarray, tops: np.ndarray, g: np.ndarray) -> tuple:  # fmt: skip
     """Irradiance (3) and light mirrored by a wet surface (3) at a point seen along the unit direction v."""
     share = 0.6 + 0.4 * nz
     r, gr, b = g[T.G_AMB_R] * share, g[T.G_AMB_G] * share, g[T.G_AMB_B] * share
@@ -153,7 +153,7 @@ def night_light(x: float, y: float, z: float, nx: float, ny: float, nz: float, v
         power = spot * edge / (d2 + 0.4)
         if power * lights[i, T.L_G] < 0.002:
             continue
-        if (power * facing * lights[i, T.L_G] > 0.05 and lights[i, T.L_RIM] < 0.3
+        if (power * facing * lights[i, T.L_G] > 0.05 and distance < 60.0 and lights[i, T.L_RIM] < 0.3
                 and occluded(x + 0.03 * nx, y + 0.03 * ny, z + 0.03 * nz, lx, ly, lz, d - 0.4, shapes, starts, items,
                              tops, g)):  # fmt: skip
             continue

@@ -17,11 +17,11 @@ FRONT, REAR, LEFT, RIGHT, TOP, BOTTOM = T.FRONT, T.REAR, T.LEFT, T.RIGHT, T.TOP,
 
 @device
 def _roof(r: float, g: float, b: float, x: float, y: float, z: float, face: int, seed: int, w: float) -> Surface:
-    along = y if face == FRONT or face == REAR else x
+    along = y if face in (FRONT, REAR) else x
     row = math.floor(z / 0.22)
     i = along / 0.3 + 0.5 * (row % 2.0)
     fade = 1.0 - step(0.3, 1.0, w / 0.22)
-    k = 1.0 + 0.4 * (hash3(int(math.floor(i)), int(row), seed) - 0.5) * fade + 0.4 * grain(along, z, seed + 1, 1.9, w)
+    k = 1.0 + 0.4 * (hash3(math.floor(i), int(row), seed) - 0.5) * fade + 0.4 * grain(along, z, seed + 1, 1.9, w)
     if abs(z / 0.22 - row - 0.5) > 0.42:
         k *= 1.0 - 0.4 * fade
     return r * k, g * k, b * k, 0.0, 0.0, 0.0, 0.03, 0.0
@@ -33,7 +33,7 @@ def _car(shape: np.ndarray, face: int, x: float, y: float, z: float, night: bool
     r, g, b = shape[T.RED], shape[T.GREEN], shape[T.BLUE]
     hx, hy, h = shape[T.HX], shape[T.HY], shape[T.H]
     on = shape[T.P1]
-    if face == LEFT or face == RIGHT:
+    if face in (LEFT, RIGHT):
         arch = shape[T.P2] + 0.07
         axle = abs(abs(x) - 0.5 * shape[T.P0])
         if axle * axle + (z - 0.1) ** 2 < arch * arch:
@@ -85,7 +85,7 @@ def _cabin(shape: np.ndarray, face: int, x: float, y: float, z: float) -> Surfac
     front = shape[T.HX] - shape[T.T_FRONT] * k
     rear = shape[T.HX] - shape[T.T_REAR] * k
     side = shape[T.HY] - shape[T.T_SIDE] * k
-    if face == LEFT or face == RIGHT:
+    if face in (LEFT, RIGHT):
         glass = -rear + 0.12 < x < front - 0.1 and abs(x + 0.05) > 0.04 and 0.06 < k < 0.86
     else:
         glass = abs(y) < side - 0.08 and 0.05 < k < 0.9
@@ -100,7 +100,7 @@ def _coach(shape: np.ndarray, face: int, x: float, y: float, z: float, night: bo
     """A bus, van or lorry body: P0 wheel base, P1 lights, P2 wheel radius, P3 where the window band starts (0 none)."""
     r, g, b = shape[T.RED], shape[T.GREEN], shape[T.BLUE]
     hx, hy, h, band = shape[T.HX], shape[T.HY], shape[T.H], shape[T.P3]
-    sides = face == LEFT or face == RIGHT
+    sides = face in (LEFT, RIGHT)
     if sides:
         axle = abs(abs(x) - 0.5 * shape[T.P0])
         if axle * axle + (z - 0.1) ** 2 < (shape[T.P2] + 0.08) ** 2:
@@ -116,7 +116,7 @@ def _coach(shape: np.ndarray, face: int, x: float, y: float, z: float, night: bo
             k = glow * (0.6 + 0.6 * noise2(u * 1.7, z * 2.0, 5))
             return 0.03, 0.03, 0.03, k, k * 0.93, k * 0.78, 0.5, 0.0
     on = shape[T.P1] > 0.5
-    if (face == FRONT or face == REAR) and 0.35 < z < 0.62 and abs(y) > 0.72 * hy:
+    if (face in (FRONT, REAR)) and 0.35 < z < 0.62 and abs(y) > 0.72 * hy:
         if face == FRONT:
             k = (25.0 if night else 1.0) if on else 0.0
             return 0.6, 0.6, 0.6, k, k * 0.95, k * 0.8, 0.4, 0.0
@@ -175,7 +175,7 @@ def surface(shape: np.ndarray, face: int, x: float, y: float, z: float, w: float
     material, seed = int(shape[T.MATERIAL]), int(shape[T.SEED])
     r, gr, b = shape[T.RED], shape[T.GREEN], shape[T.BLUE]
     night = g[T.G_NIGHT] > 0.5
-    side = y if face == FRONT or face == REAR else x
+    side = y if face in (FRONT, REAR) else x
     if material == T.FACADE:
         return facade(shape, face, x, y, z, w, g[T.G_LIT])
     if material == T.ROOF:
@@ -230,5 +230,5 @@ def surface(shape: np.ndarray, face: int, x: float, y: float, z: float, w: float
     if material == T.METAL:
         return r * k, gr * k, b * k, 0.0, 0.0, 0.0, 0.12, 0.0
     if shape[T.P0] > 0.5:  # glazed: a bay window or a shelter
-        return pane(side * 0.5 + 0.5, z * 0.4, int(math.floor(side)), 1, seed, g[T.G_LIT], w)
+        return pane(side * 0.5 + 0.5, z * 0.4, math.floor(side), 1, seed, g[T.G_LIT], w)
     return r * k, gr * k, b * k, 0.0, 0.0, 0.0, 0.0, 0.0

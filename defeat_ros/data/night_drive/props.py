@@ -31,8 +31,9 @@ def tree(rng: np.random.Generator, height: float) -> np.ndarray:
         out = spread * math.sqrt((k + 0.2) / clumps) * rng.uniform(0.8, 1.15)
         top = fork + (height - fork) * rng.uniform(0.3, 0.95 - 0.45 * k / clumps)
         r = spread * rng.uniform(0.32, 0.55)
-        shapes.ellipsoid((out * math.cos(angle), out * math.sin(angle), top), (r, r * rng.uniform(0.8, 1.1), r * rng.uniform(0.6, 0.9)),
-                         T.LEAF, colour, yaw=angle, seed=seed + k)  # fmt: skip
+        at = (out * math.cos(angle), out * math.sin(angle), top)
+        radii = (r, r * rng.uniform(0.8, 1.1), r * rng.uniform(0.6, 0.9))
+        shapes.ellipsoid(at, radii, T.LEAF, colour, yaw=angle, seed=seed + k)
     return shapes.rows()
 
 

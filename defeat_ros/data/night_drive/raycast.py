@@ -1,4 +1,4 @@
-"""The ray caster: one ray through each pixel's centre gives depth and colour, four more smooth what has edges."""
+"""The ray caster: one ray through each pixel's centre gives depth and colour, three more smooth what has edges."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from defeat_ros.data.night_drive.materials import surface
 from defeat_ros.data.night_drive.noise import noise2
 
 SKY, KERB = T.SKY, T.KERB
-SAMPLES = ((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125), (0.125, 0.375))
+SAMPLES = np.array([[0, 0], [-0.32, -0.18], [0.32, -0.18], [0.0, 0.36]])
+"""Offsets from a pixel's centre, px: the first gives depth and colour, the others smooth edges."""
 
 
 @device
 def _shade(shape: np.ndarray, face: int, s: float, d: float, x: float, y: float, z: float, vx: float, vy: float,
            vz: float, distance: float, scene: tuple) -> tuple[float, float, float]:  # fmt: skip
     """Radiance of the surface at (x, y, z) towards the eye; v is the unit direction of sight."""
-    g, road, grid, junctions, lights, blobs, shapes, starts, items, tops = scene
+    g, _road, _grid, junctions, lights, blobs, shapes, starts, items, tops = scene
     w = distance * g[T.G_PIXEL]
     wet, mirror, retro, er, eg, eb = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     share = 1.0
@@ -58,8 +59,8 @@ def _shade(shape: np.ndarray, face: int, s: float, d: float, x: float, y: float,
         if nx * vx + ny * vy + nz * vz > 0.0:  # the far side of a leafy crown
             nx, ny, nz = -nx, -ny, -nz
     if g[T.G_NIGHT] > 0.5:
-        r, gr, b, mr, mg, mb = night_light(x, y, z, nx, ny, nz, vx, vy, vz, wet, retro, ground, lights, shapes, starts,
-                                           items, tops, g)  # fmt: skip
+        r, gr, b, mr, mg, mb = night_light(x, y, z, nx, ny, nz, vx, vy, vz, wet, retro, ground, distance, lights,
+                                           shapes, starts, items, tops, g)  # fmt: skip
         dim = 0.35 + 0.65 * share
         r, gr, b = ar * r * dim + mr + er, ag * gr * dim + mg + eg, ab * b * dim + mb + eb
     else:
@@ -119,68 +120,66 @@ def _sample(u: float, v: float, pose: np.ndarray, lens: np.ndarray, low: int, hi
         return r, gr, bl, math.inf, SKY
     r, gr, bl = _shade(shapes[max(hit, 0)], face, s, d, ox + best * dx, oy + best * dy, oz + best * dz, vx, vy, vz,
                        best * length, scene)  # fmt: skip
-    return r, gr, bl, best, hit * 8 + face if hit >= 0 else face
+    return r, gr, bl, best, (hit * 8 + face if hit >= 0 else face)
 
 
 @device
-def _differs(a: np.ndarray, b: np.ndarray, floor: float) -> bool:
-    for c in range(3):
-        if abs(a[c] - b[c]) > 0.16 * (a[c] + b[c]) + floor:
-            return True
+def _edge(first: np.ndarray, label: np.ndarray, row: int, column: int, floor: float) -> bool:
+    """Whether a pixel differs from one beside it: another surface, or another colour on the same."""
+    height, width = label.shape
+    for dv, du in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+        v, u = row + dv, column + du
+        if 0 <= v < height and 0 <= u < width:
+            if label[v, u] != label[row, column]:
+                return True
+            for c in range(3):
+                a, b = first[row, column, c], first[v, u, c]
+                if abs(a - b) > 0.16 * (a + b) + floor:
+                    return True
     return False
 
 
 def _make(version: int) -> Callable[..., Any]:
-    def render(shapes, lights, blobs, junctions, road, window, pose, lens, g, smooth, colour, depth):  # type: ignore[no-untyped-def]
+    def render(shapes, near, lights, blobs, junctions, road, window, pose, lens, g, smooth, colour, depth):  # type: ignore[no-untyped-def]
         height, width = depth.shape
         grid = np.zeros((T.GRID_SIZE, T.GRID_SIZE), np.int64)
         nearest_samples(road, g[T.G_GRID_X], g[T.G_GRID_Y], window[0], window[1], grid)
-        starts, order, near = tiles(shapes, pose, lens, width, height)
+        starts, order = tiles(shapes, pose, lens, width, height)
         shade_starts, shade_items, tops = shade_cells(shapes, g[T.G_SHADE_X], g[T.G_SHADE_Y])
         scene = (g, road, grid, junctions, lights, blobs, shapes, shade_starts, shade_items, tops)
         columns = (width + TILE - 1) // TILE
         first = np.zeros((height, width, 3))
         label = np.zeros((height, width), np.int64)
-        for row in prange(height):
-            for column in range(width):
-                k = (row // TILE) * columns + column // TILE
-                r, gr, b, t, what = _sample(
-                    float(column), float(row), pose, lens, starts[k], starts[k + 1], order, near, scene
-                )
-                first[row, column, 0], first[row, column, 1], first[row, column, 2] = r, gr, b
-                depth[row, column] = t
-                label[row, column] = what
         floor = g[T.G_CONTRAST]
-        for row in prange(height):
-            for column in range(width):
-                here = first[row, column]
-                edge = False
-                if smooth:
-                    for dv, du in ((0, 1), (1, 0), (0, -1), (-1, 0)):
-                        v, u = row + dv, column + du
-                        if 0 <= v < height and 0 <= u < width:
-                            other = label[v, u] != label[row, column]
-                            edge = edge or other or _differs(here, first[v, u], floor)
-                if edge and version != 0:
+        for phase in range(2 if smooth and version else 1):
+            for row in prange(height):
+                for column in range(width):
+                    if phase == 1 and not _edge(first, label, row, column, floor):
+                        continue
                     k = (row // TILE) * columns + column // TILE
                     sr, sg, sb = 0.0, 0.0, 0.0
-                    for du, dv in SAMPLES:
-                        r, gr, b, _, _ = _sample(
-                            column + du, row + dv, pose, lens, starts[k], starts[k + 1], order, near, scene
-                        )
+                    if phase == 1:
+                        sr, sg, sb = first[row, column, 0], first[row, column, 1], first[row, column, 2]
+                    for sample in range(phase, 1 + 3 * phase):
+                        u, v = column + SAMPLES[sample, 0], row + SAMPLES[sample, 1]
+                        r, gr, b, t, what = _sample(u, v, pose, lens, starts[k], starts[k + 1], order, near, scene)
                         sr, sg, sb = sr + r, sg + gr, sb + b
-                    colour[row, column, 0], colour[row, column, 1], colour[row, column, 2] = sr / 4, sg / 4, sb / 4
-                else:
-                    for c in range(3):
-                        colour[row, column, c] = here[c]
+                        if phase == 0:
+                            first[row, column, 0], first[row, column, 1], first[row, column, 2] = r, gr, b
+                            depth[row, column], label[row, column] = t, what
+                    share = 0.25 if phase == 1 else 1.0
+                    colour[row, column, 0] = sr * share
+                    colour[row, column, 1] = sg * share
+                    colour[row, column, 2] = sb * share
 
     return compiled(render, parallel=True)
 
 
 render = _make(sources_digest() or 1)
-"""Ray cast one image: fills `colour` (H, W, 3) float32 radiance and `depth` (H, W) float32, everything else is read.
+"""Ray cast one image: fills `colour` (H, W, 3) float32 radiance and `depth` (H, W) float32; the rest is read.
 
-Shapes, lights, scene constants: see `table`. blobs (N, 6): x, y, cos, sin, half length, half width of cars. junctions
-(N, 3): s from the first road sample, half width, zebra. road (M, 5): `Road.table`; window (2,): its samples in view.
-pose (4, 4): world_from_camera; lens (4,): fx, fy, cx, cy. smooth: whether to take more samples at edges.
+Columns of shapes, lights and scene constants g: see `table`. shapes and near (N,): as `cull.nearest_first` gives them.
+blobs (N, 6): x, y, cos, sin, half length, half width of cars. junctions (N, 3): s from the first road sample, half
+width, zebra. road (M, 5): `Road.table`; window (2,): its samples in view. pose (4, 4): world_from_camera; lens (4,):
+fx, fy, cx, cy. smooth: whether to take more samples at edges.
 """

@@ -48,9 +48,9 @@ class Shapes:
         self._add(T.WHEEL, at, (radius, half_width, radius), 0.0, T.TYRE, colour, seed, (0.0, 0.0, 0.0), ())
 
     def ellipsoid(self, at: tuple[float, float, float], radii: tuple[float, float, float], material: int,
-                  colour: Colour, *, yaw: float = 0.0, seed: int = 0, params: tuple[float, ...] = ()) -> None:  # fmt: skip
+                  colour: Colour, *, yaw: float = 0.0, seed: int = 0) -> None:  # fmt: skip
         """An ellipsoid centred at `at`."""
-        self._add(T.ELLIPSOID, at, radii, yaw, material, colour, seed, (0.0, 0.0, 0.0), params)
+        self._add(T.ELLIPSOID, at, radii, yaw, material, colour, seed, (0.0, 0.0, 0.0), ())
 
     def rows(self) -> np.ndarray:
         """The shapes collected so far, (N, SHAPE_COLUMNS) float64."""

@@ -12,7 +12,7 @@ from defeat_ros.data.night_drive import props
 from defeat_ros.data.night_drive import table as T
 from defeat_ros.data.night_drive.road import Road
 from defeat_ros.data.night_drive.shapes import moved
-from defeat_ros.data.night_drive.vehicles import vehicle
+from defeat_ros.data.night_drive.vehicles import Vehicle, vehicle
 
 KERB_HEIGHT = 0.12
 
@@ -177,7 +177,7 @@ class Street:
                 self._park(car, s + car.length / 2, side * (m.half - 0.15 - car.width / 2), side)
             s += car.length + rng.uniform(0.7, 1.8)
 
-    def _park(self, car, s: float, d: float, side: float) -> None:  # type: ignore[no-untyped-def]
+    def _park(self, car: Vehicle, s: float, d: float, side: float) -> None:
         turn = self._rng.normal(0, 0.012) + (0.0 if (side == self._m.side) == (self._rng.random() < 0.93) else math.pi)
         self._put(car.rows, s, d, turn, z=0.0)
         x, y, heading = self._road.pose(s, d)

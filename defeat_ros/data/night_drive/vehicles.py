@@ -1,4 +1,4 @@
-"""Cars, vans, buses: shapes in their own frame (x forward, origin on the ground amidships) and where their lamps are."""
+"""Cars, vans, buses: shapes in their own frame (x forward, origin on the ground amidships) and their lamps."""
 
 from __future__ import annotations
 
