@@ -16,6 +16,16 @@ from rclpy.signals import SignalHandlerOptions
 from defeat_ros.ros.dds import use_large_messages
 
 
+class Interrupted(BaseException):
+    """A signal came. Not KeyboardInterrupt: Python ends with status -2 if one ever passed through an `exec`,
+    of which importing torch has many, even when it was caught afterwards.
+    """
+
+
+def _interrupt(*_: Any) -> None:
+    raise Interrupted
+
+
 def ignore_signals() -> None:
     """From now on nothing interrupts: a second Ctrl-C while cleaning up is common and must not abort."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -24,12 +34,10 @@ def ignore_signals() -> None:
 
 def _uninterrupted(step: Callable[[], Any]) -> None:
     """Repeat a step that may be repeated until no signal of before breaks it off."""
-    while True:
-        try:
-            step()
-            return
-        except KeyboardInterrupt:
-            continue
+    try:
+        step()
+    except Interrupted:
+        _uninterrupted(step)
 
 
 @contextmanager
@@ -46,18 +54,27 @@ def ros_process(args: Sequence[str] | None = None, stop: threading.Event | None 
     Raises:
         SystemExit: the ROS arguments cannot be used; one line on stderr, status 1.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt if stop is None else lambda *_: stop.set())
+    try:
+        with _connected(args, stop):
+            yield
+    except (Interrupted, ExternalShutdownException):
+        pass
+
+
+@contextmanager
+def _connected(args: Sequence[str] | None, stop: threading.Event | None) -> Iterator[None]:
     use_large_messages()
     try:
         rclpy.init(args=args, signal_handler_options=None if stop is None else SignalHandlerOptions.NO)
     except Exception as error:
         raise SystemExit(f"cannot start ROS: {' '.join(str(error).split())}") from error
-    if stop is not None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
     try:
         yield
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+    except Exception:
+        if rclpy.ok():  # else a signal took ROS away under whatever was going on
+            raise
     finally:
         ignore_signals()
         _uninterrupted(rclpy.try_shutdown)
