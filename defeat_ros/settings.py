@@ -22,7 +22,7 @@ class Option:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
-    read_only: bool = True
+    read_only: bool = False
 
 
 def option(
@@ -32,9 +32,9 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
-    read_only: bool = True,
+    read_only: bool = False,
 ) -> Any:
-    """A dataclass field with a description and limits; `read_only` is False where it may change while running."""
+    """A dataclass field with a description and limits; `read_only` where it is fixed at the start."""
     return field(default=default, metadata={"option": Option(help, minimum, maximum, choices, read_only)})
 
 

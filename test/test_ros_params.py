@@ -7,6 +7,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 import yaml
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter
 from ros_tools import ROOT, ros
 
 from defeat_ros.errors import ConfigError
@@ -73,9 +74,24 @@ def test_descriptors_tell_meaning_range_and_read_only():
     with ros() as r:
         _, node = declared(r, {})
         gap = node.describe_parameter("max_gap_s")
-        assert gap.read_only and "pause" in gap.description
+        assert not gap.read_only and "pause" in gap.description
+        assert node.describe_parameter("autostart").read_only
         assert (gap.floating_point_range[0].from_value, gap.floating_point_range[0].to_value) == (0.0, 3600.0)
         assert "raw, compressed" in node.describe_parameter("image_transport").additional_constraints
+
+
+def test_changes_are_taken_only_while_they_have_an_effect():
+    with ros() as r:
+        node, open_to_change = r.add(Node("params", context=r.context)), [True]
+        params = Parameters(node, lambda: open_to_change[0])
+        good, bad = Parameter("max_gap_s", value=2.0), Parameter("image_transport", value="pigeon")
+        assert node.set_parameters([good])[0].successful and params.read().max_gap_s == 2.0
+        refused = node.set_parameters([bad])[0]
+        assert not refused.successful and "'pigeon', expected one of raw, compressed" in refused.reason
+        open_to_change[0] = False
+        refused = node.set_parameters([Parameter("max_gap_s", value=3.0)])[0]
+        assert not refused.successful and "clean it up first" in refused.reason
+        assert params.read().max_gap_s == 2.0
 
 
 def test_the_yaml_file_is_in_step_and_reads_back_as_the_defaults():

@@ -52,7 +52,8 @@ def write_preview(result: DriveResult, out: Path, fps: float, trained: bool, on_
         stream = film.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "veryfast"})
         stream.pix_fmt = "yuv420p"
         for stamp, panel in preview_frames(result, trained):
-            stream.height, stream.width = panel.shape[:2]
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = panel.shape[:2]
             film.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(panel), format="rgb24")))
             if stamp == middle:
                 write_picture(out / "preview.png", panel)

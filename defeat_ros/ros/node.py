@@ -60,7 +60,7 @@ class DepthNode(GuardedLifecycleNode):
     def __init__(self, engine_factory: Callable[[DepthConfig], Any] = make_engine, **node_options: Any) -> None:
         super().__init__("depth_node", **node_options)
         self._engine_factory = engine_factory
-        self._settings = Parameters(self)
+        self._settings = Parameters(self, lambda: self.state == "unconfigured")
         self._ledger = Ledger()
         self._meter = Meter()
         self._worker: LatestWorker[Arrival] = LatestWorker(self._process, self._discarded, "depth_worker")
@@ -83,6 +83,12 @@ class DepthNode(GuardedLifecycleNode):
             return True
         done = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == done and self.trigger_activate() == done
+
+    def bring_down(self) -> None:
+        """Finish the frame in hand and say where all went, while ROS is still up."""
+        if self.state in ("unconfigured", "inactive", "active"):  # else a signal came in the middle of a transition
+            self.trigger_shutdown()
+        self._diagnostics.wait_for_all_acked(Duration(seconds=1.0))
 
     @property
     def counts(self) -> LedgerCounts:
@@ -140,6 +146,7 @@ class DepthNode(GuardedLifecycleNode):
 
     def _shut_down(self, state: Any) -> None:
         self._stop_receiving("shutdown")
+        self._publish_diagnostics()  # the last word on where every frame went
         super()._shut_down(state)
         self._release()
 
@@ -186,6 +193,10 @@ class DepthNode(GuardedLifecycleNode):
         self.get_logger().info(f"time {how}: the next frame starts at the identity")
 
     def _on_timer(self) -> None:
+        self._publish_diagnostics()
+        self._watch_camera()
+
+    def _publish_diagnostics(self) -> None:
         name, info = self.get_name(), self._engine.info if self._engine is not None else None
         scale = self._config.scale if self._config is not None else None
         statuses = [
@@ -194,7 +205,6 @@ class DepthNode(GuardedLifecycleNode):
         ]
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(diagnostic_array(statuses, stamp, info.device if info else ""))
-        self._watch_camera()
 
     def _watch_camera(self) -> None:
         silence = self._meter.silence_s()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from defeat_ros.errors import ConfigError
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.settings import Entry, Option, build, check, entries
 
-AUTOSTART = Entry("autostart", bool, True, Option("configure and activate by itself after the start"))
+AUTOSTART = Entry("autostart", bool, True, Option("configure and activate by itself after the start", read_only=True))
 ROS_PREFIXES = ("qos_overrides.",)
 HEADER = """\
 # Parameters of depth_node with their defaults: ros2 run defeat_ros depth_node --ros-args --params-file THIS_FILE
@@ -28,15 +28,21 @@ class Parameters:
 
     rclpy ignores overrides that nobody declares and refuses an integer for a float inside the constructor. Here
     both wait until `read`, so that a mistake fails the configure transition with its reason and the node lives on.
+
+    Args:
+        node: declares them.
+        settable: whether a change would have an effect now; changes are refused while it would not.
     """
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: Any, settable: Callable[[], bool] = lambda: True) -> None:
         self._node = node
+        self._settable = settable
         self._error: ConfigError | None = None
         given = {name: parameter.value for name, parameter in node._parameter_overrides.items()}
         for entry in node_entries():
             self._declare(entry, given.get(entry.name))
         self._refuse_unknown(given)
+        node.add_on_set_parameters_callback(self._on_set)
 
     def read(self) -> DepthConfig:
         """The parameters as they stand now.
@@ -58,6 +64,22 @@ class Parameters:
         """QoS overrides that name no topic of this node, to be asked once all topics exist."""
         names = (name for name in self._node._parameter_overrides if name.startswith(ROS_PREFIXES))
         return sorted(name for name in names if not self._node.has_parameter(name))
+
+    def _on_set(self, parameters: Sequence[Any]) -> Any:
+        """Take changes while they can have an effect, that is before the node configures."""
+        from rcl_interfaces.msg import SetParametersResult
+
+        known = {entry.name: entry for entry in node_entries()}
+        for parameter in parameters:
+            if parameter.name in known and parameter.value is not None:
+                if not self._settable():
+                    reason = f"parameter {parameter.name!r} is read when the node configures: clean it up first"
+                    return SetParametersResult(successful=False, reason=reason)
+                try:
+                    check(known[parameter.name], parameter.value)
+                except ConfigError as error:
+                    return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
 
     def _declare(self, entry: Entry, given: Any) -> None:
         value = entry.default

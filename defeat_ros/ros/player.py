@@ -53,6 +53,7 @@ class BagPlayer:
         self.counts: Counter[str] = Counter()
         self.lateness_s: list[float] = []
         self.loops = 0
+        self.began_ns: int | None = None
         self._publishers: dict[str, Any] = {}
         for topic in bag.topics.values():
             wanted = topics is None or topic.name in topics
@@ -92,12 +93,13 @@ class BagPlayer:
             publisher.wait_for_all_acked(Duration(seconds=2.0))
 
     def summary(self) -> dict[str, Any]:
-        """What was published and how late, ms after it was due."""
+        """What was published, when playing began by the wall clock, and how late, ms after it was due."""
         late = sorted(self.lateness_s)
         return {
             "messages": dict(self.counts),
             "skipped": self.skipped,
             "loops": self.loops,
+            "began_ns": self.began_ns,
             "lateness_p50_ms": round(percentile(late, 0.50) * 1e3, 3) if late else None,
             "lateness_p99_ms": round(percentile(late, 0.99) * 1e3, 3) if late else None,
         }
@@ -118,6 +120,8 @@ class BagPlayer:
     def _play_once(self, rate: float, progress: Callable[[float], None]) -> None:
         begin_ns = self._bag.start_ns
         begin = time.monotonic()
+        if self.began_ns is None:
+            self.began_ns = time.time_ns()
         for message in self._bag.messages(set(self._publishers)):
             due = begin + (message.stamp_ns - begin_ns) / 1e9 / rate
             if not self._wait(due, lambda now: begin_ns + round((now - begin) * rate * 1e9)):

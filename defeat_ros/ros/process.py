@@ -16,6 +16,10 @@ from rclpy.signals import SignalHandlerOptions
 from defeat_ros.ros.dds import use_large_messages
 
 
+LOOK_FOR_SIGNALS_S = 0.2
+"""Python handles signals between two waits of the middleware, so this is how late it may be."""
+
+
 class Interrupted(BaseException):
     """A signal came. Not KeyboardInterrupt: Python ends with status -2 if one ever passed through an `exec`,
     of which importing torch has many, even when it was caught afterwards.
@@ -48,8 +52,8 @@ def ros_process(args: Sequence[str] | None = None, stop: threading.Event | None 
 
     Args:
         args: command line, with ROS arguments.
-        stop: is set by the signals, which then leave ROS up so that the block can finish what it does;
-            without it the signals shut ROS down, which ends any spinning.
+        stop: is set by the signals, so that the block can finish what it does; without it the signals break the
+            block off, at the latest when `rclpy` returns to Python. ROS stays up until the block has ended.
 
     Raises:
         SystemExit: the ROS arguments cannot be used; one line on stderr, status 1.
@@ -57,17 +61,17 @@ def ros_process(args: Sequence[str] | None = None, stop: threading.Event | None 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt if stop is None else lambda *_: stop.set())
     try:
-        with _connected(args, stop):
+        with _connected(args):
             yield
     except (Interrupted, ExternalShutdownException):
         pass
 
 
 @contextmanager
-def _connected(args: Sequence[str] | None, stop: threading.Event | None) -> Iterator[None]:
+def _connected(args: Sequence[str] | None) -> Iterator[None]:
     use_large_messages()
     try:
-        rclpy.init(args=args, signal_handler_options=None if stop is None else SignalHandlerOptions.NO)
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:
         raise SystemExit(f"cannot start ROS: {' '.join(str(error).split())}") from error
     try:
@@ -82,7 +86,7 @@ def _connected(args: Sequence[str] | None, stop: threading.Event | None) -> Iter
 
 
 def run_node(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
-    """Run a node until SIGINT or SIGTERM: make it, let it bring itself up, spin, destroy it.
+    """Run a node until SIGINT or SIGTERM: make it, let it bring itself up, spin, bring it down, destroy it.
 
     One executor thread: a multi-threaded executor was measured at 14 times the latency and twice the CPU.
 
@@ -95,9 +99,11 @@ def run_node(make_node: Callable[[], Any], args: Sequence[str] | None = None) ->
         try:
             executor.add_node(node)
             node.bring_up()
-            executor.spin()
+            while True:
+                executor.spin_once(timeout_sec=LOOK_FOR_SIGNALS_S)
         finally:
             ignore_signals()
+            node.bring_down()
             executor.shutdown(timeout_sec=2.0)
             node.destroy_node()
     sys.stdout.flush()
