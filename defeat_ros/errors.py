@@ -26,7 +26,16 @@ class FrameError(DefeatError):
 
 
 class MessageError(DefeatError):
-    """A ROS message contradicts itself or uses an encoding that is not known."""
+    """A ROS message or encoded image contradicts itself, is damaged, or uses an encoding that is not known.
+
+    Attributes:
+        reason: short name under which a ledger counts it: 'bad_message', 'unknown_encoding', 'bad_size', 'bad_step',
+            'short_data', 'too_large' or 'decode_failed'.
+    """
+
+    def __init__(self, message: str, reason: str = "bad_message") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class SourceError(DefeatError):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from defeat_ros.data import messages
 from defeat_ros.data.bag import bag_messages
 from defeat_ros.data.compose import MessageFactory, quaternion_from_matrix
-from defeat_ros.data.encodings import IMAGE_ENCODINGS, ImageError
+from defeat_ros.data.encodings import IMAGE_ENCODINGS
 from defeat_ros.data.messages import (
     array_from_message,
     depth_from_message,
@@ -177,7 +177,7 @@ BAD = {
 def test_contradictions(reason: str, changes: dict[str, Any]) -> None:
     with pytest.raises(MessageError) as caught:
         image_from_message(image(RGB, **{"encoding": "rgb8", **changes}))
-    assert isinstance(caught.value, ImageError) and caught.value.reason == reason
+    assert caught.value.reason == reason
     assert any(str(value) in str(caught.value) for value in changes.values()) or "data" in changes
 
 
@@ -255,7 +255,7 @@ def test_decompression_bombs() -> None:
     at = jpeg.index(b"\xff\xc0")
     jpeg[at + 5 : at + 9] = struct.pack(">HH", 60000, 60000)
     for data in (png, bytes(jpeg)):
-        with pytest.raises(ImageError, match="60000x60000") as caught:
+        with pytest.raises(MessageError, match="60000x60000") as caught:
             image_from_message(compressed(data, "png"))
         assert caught.value.reason == "too_large"
 

@@ -158,7 +158,7 @@ def test_frames_that_the_engine_refuses_are_counted_by_their_reason():
             bench.engine.fail = FrameError("no", reason=reason)
             bench.camera.send(MS)
             r.until(lambda n=number: bench.node.counts.received == n and bench.settled(), "the drop")
-        assert bench.node.counts.dropped == {"duplicate_stamp": 1, "rejected_bad_frame": 1}
+        assert bench.node.counts.dropped == {"rejected_duplicate_stamp": 1, "rejected_bad_frame": 1}
 
 
 def test_features_that_cannot_be_computed_do_not_cost_the_depth():

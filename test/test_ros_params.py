@@ -7,7 +7,6 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 import yaml
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.parameter import Parameter
 from ros_tools import ROOT, ros
 
 from defeat_ros.errors import ConfigError

@@ -14,7 +14,6 @@ from typing import Any
 from defeat_ros.data.bag_recovery import Channel
 from defeat_ros.data.bag_storage import Storage, Types, open_storages
 from defeat_ros.data.bag_writer import BagWriter, bag_messages
-from defeat_ros.data.encodings import ImageError
 from defeat_ros.data.messages import image_from_message, intrinsics_from_message, stamp_from_message
 from defeat_ros.errors import MessageError, SourceError
 from defeat_ros.frame import CameraIntrinsics, Frame
@@ -77,7 +76,7 @@ class BagFrame:
         index: its number among the messages of the topic, from 0.
         stamp_ns: time in its header (recording time where that is 0 or cannot be read), ns.
         frame: the image, None where it could not be used.
-        reason: why not: a `reason` of ImageError, or 'bad_message' where the message itself cannot be decoded.
+        reason: why not: the `reason` of the MessageError.
         detail: the same as a sentence.
         warning: why the frame has no intrinsics although the bag has a camera_info.
     """
@@ -227,8 +226,7 @@ def _bag_frame(index: int, message: BagMessage, camera: CameraIntrinsics | None,
         stamp = stamp_from_message(decoded) or stamp
         image = image_from_message(decoded)
     except MessageError as error:
-        reason = error.reason if isinstance(error, ImageError) else "bad_message"
-        return BagFrame(index, stamp, None, reason, str(error))
+        return BagFrame(index, stamp, None, error.reason, str(error))
     if camera is not None and (camera.height, camera.width) != image.shape[:2]:
         size = f"{image.shape[1]}x{image.shape[0]}"
         complaint = f"camera_info is for {camera.width}x{camera.height}, expected the image's {size}"

@@ -8,7 +8,8 @@ import zlib
 import cv2
 import numpy as np
 
-from defeat_ros.data.encodings import ImageError, to_rgb
+from defeat_ros.data.encodings import to_rgb
+from defeat_ros.errors import MessageError
 
 MAX_PIXELS = 100_000_000
 
@@ -30,10 +31,10 @@ def decode_image(data: bytes | memoryview, format: str = "") -> np.ndarray:
         (H, W, 3) uint8 RGB, contiguous; alpha is dropped, 16 bits are scaled to 8.
 
     Raises:
-        ImageError: it is not a JPEG or PNG, is cut or damaged, or has more than 100 Mpx.
+        MessageError: it is not a JPEG or PNG, is cut or damaged, or has more than 100 Mpx.
     """
     if "compresseddepth" in format.lower():
-        raise ImageError("unknown_encoding", f"format is {format!r}: compressed depth, expected a compressed image")
+        raise MessageError(f"format is {format!r}: compressed depth, expected a compressed image", "unknown_encoding")
     data = bytes(data)
     if data.startswith(_JPEG):
         width, height = _jpeg_size(data)
@@ -41,15 +42,15 @@ def decode_image(data: bytes | memoryview, format: str = "") -> np.ndarray:
         width, height = _png_size(data)
     else:
         start = data[:8].hex(" ") or "nothing"
-        raise ImageError("decode_failed", f"image data of format {format!r} begin with {start}, expected JPEG or PNG")
+        raise MessageError(f"image data of format {format!r} begin with {start}, expected JPEG or PNG", "decode_failed")
     check_size(width, height)
     try:
         # Unchanged: keeps 16 bits, and does not turn by EXIF what the intrinsics describe unturned.
         array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise ImageError("decode_failed", f"{width}x{height} image cannot be decoded: {error.err}") from None
+        raise MessageError(f"{width}x{height} image cannot be decoded: {error.err}", "decode_failed") from None
     if array is None or array.dtype not in (np.uint8, np.uint16):
-        raise ImageError("decode_failed", f"{width}x{height} image of {len(data)} bytes cannot be decoded")
+        raise MessageError(f"{width}x{height} image of {len(data)} bytes cannot be decoded", "decode_failed")
     return to_rgb(array, _encoding(array, format.lower()))
 
 
@@ -57,12 +58,12 @@ def check_size(width: int, height: int) -> None:
     """Refuse an empty image and one of more than 100 Mpx.
 
     Raises:
-        ImageError: it is one of these.
+        MessageError: it is one of these.
     """
     if width <= 0 or height <= 0:
-        raise ImageError("bad_size", f"image size is {width}x{height}, expected at least 1x1")
+        raise MessageError(f"image size is {width}x{height}, expected at least 1x1", "bad_size")
     if width * height > MAX_PIXELS:
-        raise ImageError("too_large", f"image size is {width}x{height}, expected at most {MAX_PIXELS} pixels")
+        raise MessageError(f"image size is {width}x{height}, expected at most {MAX_PIXELS} pixels", "too_large")
 
 
 def _encoding(array: np.ndarray, format: str) -> str:
@@ -98,7 +99,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
                 break
             return size
         at += 2 + int(struct.unpack_from(">H", data, at + 2)[0])
-    raise ImageError("decode_failed", f"JPEG of {len(data)} bytes is cut or damaged: it has no end")
+    raise MessageError(f"JPEG of {len(data)} bytes is cut or damaged: it has no end", "decode_failed")
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
@@ -110,10 +111,10 @@ def _png_size(data: bytes) -> tuple[int, int]:
         if end > len(data):
             break
         if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ImageError("decode_failed", f"PNG of {len(data)} bytes is damaged: wrong checksum at byte {at}")
+            raise MessageError(f"PNG of {len(data)} bytes is damaged: wrong checksum at byte {at}", "decode_failed")
         if kind == b"IHDR" and length >= 8:
             size = struct.unpack_from(">II", data, at + 8)
         if kind == b"IEND" and size is not None:
             return int(size[0]), int(size[1])
         at = end
-    raise ImageError("decode_failed", f"PNG of {len(data)} bytes is cut: it has no end")
+    raise MessageError(f"PNG of {len(data)} bytes is cut: it has no end", "decode_failed")

@@ -44,19 +44,6 @@ IMAGE_ENCODINGS = (
 )
 
 
-class ImageError(MessageError):
-    """An image message that cannot be used.
-
-    Attributes:
-        reason: short stable name: 'unknown_encoding', 'bad_size', 'bad_step', 'short_data', 'too_large' or
-            'decode_failed'. Counters and reports group by it.
-    """
-
-    def __init__(self, reason: str, text: str) -> None:
-        super().__init__(text)
-        self.reason = reason
-
-
 @dataclass(frozen=True)
 class Layout:
     """How the pixels of an encoding lie in memory.
@@ -81,7 +68,7 @@ def layout_of(encoding: str) -> Layout:
     """The memory layout of an encoding, upper and lower case being the same.
 
     Raises:
-        ImageError: the encoding is not known.
+        MessageError: the encoding is not known.
     """
     name = encoding.strip().lower()
     if name in _PACKED_YUV:
@@ -98,7 +85,7 @@ def layout_of(encoding: str) -> Layout:
             return Layout(dtype, 1)
         if not name.startswith("bayer_") and found[1] in _CHANNELS:
             return Layout(dtype, _CHANNELS[found[1]])
-    raise ImageError("unknown_encoding", f"encoding is {encoding!r}, expected one of {', '.join(IMAGE_ENCODINGS)}")
+    raise MessageError(f"encoding is {encoding!r}, expected one of {', '.join(IMAGE_ENCODINGS)}", "unknown_encoding")
 
 
 def to_rgb(array: np.ndarray, encoding: str) -> np.ndarray:
@@ -112,7 +99,7 @@ def to_rgb(array: np.ndarray, encoding: str) -> np.ndarray:
         (H, W, 3) uint8 RGB, contiguous, its own memory; 16-bit values as v * 255 / 65535, rounded.
 
     Raises:
-        ImageError: the encoding is no image (32FC1, say), or the size does not suit it.
+        MessageError: the encoding is no image (32FC1, say), or the size does not suit it.
     """
     name = encoding.strip().lower()
     name = _AS_IMAGE.get(name, name)
@@ -120,7 +107,7 @@ def to_rgb(array: np.ndarray, encoding: str) -> np.ndarray:
         return _eight_bit(_convert(array, _BAYER[name[6:10]], "bayer"))
     if name in _PACKED_YUV:
         if array.shape[1] % 2:
-            raise ImageError("bad_size", f"width of a {encoding} image is {array.shape[1]}, expected an even number")
+            raise MessageError(f"width of a {encoding} image is {array.shape[1]}, expected an even number", "bad_size")
         return _convert(array, _PACKED_YUV[name], encoding)
     if name in _PLANAR_YUV:
         return _planar(array, name)
@@ -134,7 +121,7 @@ def to_rgb(array: np.ndarray, encoding: str) -> np.ndarray:
     kind = name.rstrip("0123456789")
     if kind not in converters:
         expected = ", ".join(IMAGE_ENCODINGS)
-        raise ImageError("unknown_encoding", f"encoding is {encoding!r}, expected that of an image: {expected}")
+        raise MessageError(f"encoding is {encoding!r}, expected that of an image: {expected}", "unknown_encoding")
     return converters[kind](np.ascontiguousarray(_eight_bit(array)))
 
 
@@ -147,7 +134,7 @@ def _convert(array: np.ndarray, code: int, what: str) -> np.ndarray:
         return cv2.cvtColor(np.ascontiguousarray(array), code)
     except cv2.error as error:
         size = f"{array.shape[1]}x{array.shape[0]}"
-        raise ImageError("decode_failed", f"{what} image of {size} cannot be converted: {error.err}") from None
+        raise MessageError(f"{what} image of {size} cannot be converted: {error.err}", "decode_failed") from None
 
 
 def _planar(array: np.ndarray, name: str) -> np.ndarray:
@@ -161,5 +148,5 @@ def _planar(array: np.ndarray, name: str) -> np.ndarray:
         rgb = np.stack([luma + 1.596 * v, luma - 0.813 * v - 0.391 * u, luma + 2.018 * u], axis=-1)
         return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
     if height % 2 or width % 2:
-        raise ImageError("bad_size", f"size of an {name} image is {width}x{height}, expected even numbers")
+        raise MessageError(f"size of an {name} image is {width}x{height}, expected even numbers", "bad_size")
     return _convert(array, cv2.COLOR_YUV2RGB_NV12 if name == "nv12" else cv2.COLOR_YUV2RGB_NV21, name)

@@ -26,7 +26,7 @@ class FrameSource:
 
     Attributes:
         expected: about how many there will be, None where that is not known.
-        skipped: (name, reason) of every image that was left out so far; reasons are those of ImageError,
+        skipped: (name, reason) of every image that was left out so far; reasons are those of MessageError,
             'size_changed' and 'time_backwards'.
         intrinsics: the camera, None where it is not known.
         size_hw: size of every frame, px.
@@ -139,7 +139,7 @@ def read_image(path: Path) -> np.ndarray:
     """An image file as (H, W, 3) uint8 RGB; the data decide what it is, not the name.
 
     Raises:
-        ImageError: it is damaged or no image.
+        MessageError: it is damaged or no image.
     """
     try:
         data = path.read_bytes()

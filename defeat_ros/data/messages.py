@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from defeat_ros.data.compressed import check_size, decode_image
-from defeat_ros.data.encodings import ImageError, Layout, layout_of, to_rgb
+from defeat_ros.data.encodings import Layout, layout_of, to_rgb
 from defeat_ros.errors import FrameError, MessageError
 from defeat_ros.frame import CameraIntrinsics
 
@@ -48,7 +48,7 @@ def image_from_message(msg: Any) -> np.ndarray:
         converted, 16 bits scaled to 8.
 
     Raises:
-        ImageError: (a MessageError with a `reason`) the encoding is not that of a picture, the sizes contradict the
+        MessageError: the encoding is not that of a picture, the sizes contradict the
             data, or a compressed image is damaged.
     """
     if hasattr(msg, "format"):
@@ -68,7 +68,7 @@ def array_from_message(msg: Any) -> np.ndarray:
         the message where that is possible. Planar YUV (nv12, nv21, nv24) keeps its extra rows.
 
     Raises:
-        ImageError: the encoding is unknown, or the sizes contradict each other or the data.
+        MessageError: the encoding is unknown, or the sizes contradict each other or the data.
     """
     layout = layout_of(str(msg.encoding))
     width, height, step, data = int(msg.width), int(msg.height), int(msg.step), _buffer(msg.data)
@@ -91,7 +91,7 @@ def depth_from_message(msg: Any) -> np.ndarray:
     """
     name = str(msg.encoding).strip().lower()
     if name not in ("32fc1", "16uc1", "mono16"):
-        raise ImageError("unknown_encoding", f"encoding of the depth is {msg.encoding!r}, expected 32FC1 or 16UC1")
+        raise MessageError(f"encoding of the depth is {msg.encoding!r}, expected 32FC1 or 16UC1", "unknown_encoding")
     values = array_from_message(msg)
     if name == "32fc1":
         return values.copy()
@@ -173,13 +173,13 @@ def _check_layout(layout: Layout, msg: Any, width: int, height: int, step: int, 
     check_size(width, height)
     row_bytes = width * layout.channels * layout.dtype.itemsize
     if step < row_bytes:
-        raise ImageError("bad_step", f"step is {step}, expected at least {row_bytes} for {width} x {msg.encoding}")
+        raise MessageError(f"step is {step}, expected at least {row_bytes} for {width} x {msg.encoding}", "bad_step")
     rows = height * layout.rows
     if rows != int(rows):
-        raise ImageError("bad_size", f"size of an {msg.encoding} image is {width}x{height}, expected even numbers")
+        raise MessageError(f"size of an {msg.encoding} image is {width}x{height}, expected even numbers", "bad_size")
     if length < int(rows) * step:
         expected = f"{int(rows) * step} for {width}x{height} {msg.encoding} with step {step}"
-        raise ImageError("short_data", f"image has {length} bytes, expected {expected}")
+        raise MessageError(f"image has {length} bytes, expected {expected}", "short_data")
     return int(rows)
 
 

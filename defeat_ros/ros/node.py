@@ -223,8 +223,7 @@ class DepthNode(GuardedLifecycleNode):
         try:
             outcome = self._predict(arrival)
         except (MessageError, FrameError) as error:
-            reason = getattr(error, "reason", "bad_message")
-            outcome = reason if reason == "duplicate_stamp" else f"rejected_{reason}"
+            outcome = f"rejected_{error.reason}"
             self._frame_problem = f"image dropped ({outcome}): {error}"
             self.get_logger().warning(self._frame_problem, throttle_duration_sec=REPEAT_FAILURE_S)
         except Exception as error:

@@ -15,7 +15,6 @@ from rclpy.signals import SignalHandlerOptions
 
 from defeat_ros.ros.dds import use_large_messages
 
-
 LOOK_FOR_SIGNALS_S = 0.2
 """Python handles signals between two waits of the middleware, so this is how late it may be."""
 
