@@ -70,6 +70,15 @@ def transform_from_xyz_rpy(values: tuple[float, ...]) -> np.ndarray:
     return transform(yaw @ pitch @ roll, np.array(values[:3]))
 
 
+def xyz_rpy_from_transform(matrix: np.ndarray) -> tuple[float, ...]:
+    """The inverse of `transform_from_xyz_rpy`; pitch lies in [-pi/2, pi/2]."""
+    rotation = matrix[:3, :3]
+    pitch = np.arctan2(-rotation[2, 0], np.hypot(rotation[0, 0], rotation[1, 0]))
+    roll = np.arctan2(rotation[2, 1], rotation[2, 2])
+    yaw = np.arctan2(rotation[1, 0], rotation[0, 0])
+    return tuple(float(value) for value in (*matrix[:3, 3], roll, pitch, yaw))
+
+
 def invert(matrix: np.ndarray) -> np.ndarray:
     """The inverse of a rigid transform (4, 4)."""
     rotation = matrix[:3, :3].T

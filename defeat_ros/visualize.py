@@ -64,7 +64,7 @@ class FeatureColors:
         axes, variances = axes[:, ::-1][:, :3], variances[::-1][:3]
         self._axes = axes = _aligned(axes, self._axes)
         variances = np.einsum("ck,cd,dk->k", axes, self._covariance, axes)
-        scaled = ((features - self._mean) @ axes) / (2.0 * np.sqrt(np.maximum(variances, 1e-12)))
+        scaled = ((features - self._mean) @ axes) / (3.0 * np.sqrt(np.maximum(variances, 1e-12)))
         rgb = np.full((*features.shape[:2], 3), 127, np.uint8)
         rgb[..., : scaled.shape[2]] = np.clip(scaled * 127.5 + 127.5, 0, 255).astype(np.uint8)
         return rgb

@@ -19,6 +19,7 @@ from defeat_ros.geometry import (
     transform,
     transform_from_xyz_rpy,
     vector_from_rotation,
+    xyz_rpy_from_transform,
 )
 
 unit = st.floats(-1.0, 1.0, allow_nan=False)
@@ -72,6 +73,12 @@ def test_rpy_turns_left_with_positive_yaw():
     np.testing.assert_allclose(
         transform_from_xyz_rpy((0, 0, 0, 0, np.pi / 2, 0)) @ [1.0, 0, 0, 1], [0, 0, -1, 1], atol=1e-12
     )
+
+
+@given(vectors, st.tuples(unit, unit, unit))
+def test_xyz_rpy_round_trip(xyz, angles):
+    values = (*xyz, *(1.5 * angle for angle in angles))
+    np.testing.assert_allclose(xyz_rpy_from_transform(transform_from_xyz_rpy(values)), values, atol=1e-9)
 
 
 @given(vectors, vectors)

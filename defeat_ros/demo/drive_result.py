@@ -76,7 +76,7 @@ def depth_summary(result: DriveResult) -> dict[str, float]:
         errors = depth_errors(depth, truth[stamp], median_scaling=True) if stamp in truth else None
         if errors is not None:
             rows.append(errors)
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
+    return {name: round(float(np.mean([row[name] for row in rows])), 5) for name in rows[0]} if rows else {}
 
 
 def odometry_alignment(result: DriveResult) -> tuple[Alignment, np.ndarray, np.ndarray] | None:
@@ -96,7 +96,8 @@ def odometry_summary(result: DriveResult) -> dict[str, float]:
         return {}
     _, estimate, truth = aligned
     length = float(np.sum(np.linalg.norm(np.diff(truth, axis=0), axis=1)))
-    return {"ate_rmse": ate_rmse(estimate, truth, with_scale=True), "path_length_m": length, "poses": len(truth)}
+    error = ate_rmse(estimate, truth, with_scale=True)
+    return {"ate_rmse": round(error, 4), "path_length_m": round(length, 2), "poses": len(truth)}
 
 
 def write_json(path: Path, facts: dict[str, Any]) -> None:

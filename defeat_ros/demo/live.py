@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from defeat_ros.errors import DefeatError
 from defeat_ros.progress import progress_bar
@@ -33,24 +34,24 @@ class LiveRun:
     began_ns: int
 
 
-def run_live(folder: Path, weights: Path, seconds: float) -> LiveRun:
+def run_live(folder: Path, seconds: float, parameters: Mapping[str, Any]) -> LiveRun:
     """Play `folder/in` at its recorded rate into the node, and record what it publishes to `folder/out`.
 
     Args:
-        folder: holds the bag; takes the logs `node.log`, `recorder.log` and `player.log` too.
-        weights: checkpoint.
+        folder: holds the bag; takes the processes' output too, in `logs/`.
         seconds: length of the bag, for the progress bar.
+        parameters: of the node, by name.
 
     Raises:
         DefeatError: a process could not start or failed; the end of its log is quoted.
     """
-    parameters = ["-p", f"checkpoint:={weights}", "-p", "use_sim_time:=true"]
+    settings = [item for name, value in parameters.items() for item in ("-p", f"{name}:={json.dumps(value)}")]
     remappings = ["-r", "image:=/camera/image_raw", "-r", "camera_info:=/camera/camera_info"]
     topics = [*(f"/{name}" for name in RECORDED), "/diagnostics"]
-    told = folder / "player.json"
-    processes = _Processes(folder)
+    told = folder / "logs" / "player.json"
+    processes = _Processes(folder / "logs")
     try:
-        processes.start("node", "--ros-args", *parameters, *remappings)
+        processes.start("node", "--ros-args", *settings, *remappings)
         processes.start("recorder", str(folder / "out"), "--topics", *topics)
         with progress_bar("starting the node", None):
             processes.wait(lambda: "ready" in processes.log("recorder").splitlines(), READY_TIMEOUT_S)
@@ -71,6 +72,7 @@ class _Processes:
     """Modules of `defeat_ros.ros`, each running as a process with a log file."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir()
         self._folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         # A domain of its own, so that the demonstration and a robot beside it do not hear each other.

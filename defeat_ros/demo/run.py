@@ -12,13 +12,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from defeat_ros.data.night_drive import DriveConfig
-from defeat_ros.data.synth import record_drive
+from defeat_ros.data.night_drive import DriveConfig, NightDrive
+from defeat_ros.data.synth import BASE_FRAME, record_drive
 from defeat_ros.demo.drive_result import read_result, write_json
 from defeat_ros.demo.live import run_live
 from defeat_ros.demo.preview import write_preview
 from defeat_ros.demo.summary import summarise, summary_rows
 from defeat_ros.errors import CheckpointError, OutputError
+from defeat_ros.geometry import BODY_FROM_OPTICAL, invert, xyz_rpy_from_transform
 from defeat_ros.inference.weights import find_checkpoint
 from defeat_ros.progress import progress_bar
 
@@ -44,7 +45,14 @@ def run_demo(config: DriveConfig, out: Path, checkpoint: str = "") -> None:
         record_drive(config, out / "in", advance)
     rendered = time.monotonic()
     with _weights(checkpoint) as weights:
-        live = run_live(out, weights, config.seconds)
+        mount = NightDrive(config).base_from_camera @ invert(BODY_FROM_OPTICAL)
+        parameters = {
+            "checkpoint": str(weights),
+            "use_sim_time": True,
+            "base_frame": BASE_FRAME,
+            "base_from_camera": list(xyz_rpy_from_transform(mount)),
+        }
+        live = run_live(out, config.seconds, parameters)
     played = time.monotonic()
     result = read_result(out / "in", out / "out")
     summary = summarise(result, live)

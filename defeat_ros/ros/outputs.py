@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
+from rclpy.duration import Duration
 from rclpy.qos import QoSProfile
 
 from defeat_ros.frame import Prediction
@@ -16,6 +18,8 @@ from defeat_ros.ros.transforms import Transforms
 
 # Reliable serves best-effort subscribers too. Two messages: one on its way while the next one is made.
 DEPTH = 2
+FAREWELL_S = 1.0
+"""How long the last messages may take to arrive when the publishers end."""
 
 
 class Outputs:
@@ -61,7 +65,10 @@ class Outputs:
         return sent
 
     def destroy(self) -> None:
-        """Take the publishers back."""
+        """Take the publishers back, once what they sent has arrived or nobody can be waited for any longer."""
+        deadline = time.monotonic() + FAREWELL_S
+        for publisher in self._publishers.values():
+            publisher.wait_for_all_acked(Duration(seconds=max(deadline - time.monotonic(), 0.0)))
         for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers = {}

@@ -1,0 +1,66 @@
+"""The demonstration as a newcomer runs it, only shorter."""
+
+import json
+import os
+import subprocess
+import sys
+
+import av
+import cv2
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed")
+
+from ros_tools import new_domain
+
+from defeat_ros.cli import main
+from defeat_ros.data.bag import BagReader
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """One demonstration, its printed output and its folder."""
+    out = tmp_path_factory.mktemp("demo") / "demo_out"
+    line = [sys.executable, "-m", "defeat_ros.cli", "demo", "--out", str(out), "--seconds", "4", "--fps", "5"]
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(new_domain()), "COLUMNS": "100"}
+    done = subprocess.run([*line, "--size", "320x256"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def test_frames_add_up_and_are_measured(demo):
+    out, printed = demo
+    summary = json.loads((out / "summary.json").read_text())
+    frames = summary["frames"]
+    assert frames["in"] == 20 and frames["published"] >= 1
+    assert frames["in"] == frames["published"] + sum(frames["dropped"].values())
+    assert 0 < summary["depth_median_scaled"]["abs_rel"] < 5 and summary["odometry_aligned_sim3"]["path_length_m"] > 5
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
+    for name in ("frames in", "published", "latency p50 / p99", "depth against truth", "checkpoint", "device"):
+        assert name in printed
+    assert ("UNTRAINED" in printed) != summary["checkpoint"]["trained"]
+
+
+def test_pictures_and_film(demo):
+    out, _ = demo
+    picture = cv2.imread(str(out / "preview.png"))
+    assert picture.shape[1] == 640 and picture.std() > 20
+    with av.open(str(out / "preview.mp4")) as film:
+        assert film.streams.video[0].codec_context.name == "h264"
+        assert sum(1 for _ in film.decode(video=0)) == 20
+
+
+def test_bags_hold_what_was_published(demo):
+    out, _ = demo
+    published = json.loads((out / "summary.json").read_text())["frames"]["published"]
+    with BagReader(out / "out") as bag:
+        counts = {topic.name: topic.count for topic in bag.topics.values()}
+    assert counts["/depth/image_rect"] == counts["/depth/camera_info"] == counts["/odom"] == published
+    assert counts["/diagnostics"] >= 2
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("x")
+    assert main(["demo", "--out", str(tmp_path)]) == 1
+    assert "is not from an earlier demo" in capsys.readouterr().err
+    assert (tmp_path / "thesis.tex").read_text() == "x"
