@@ -23,8 +23,11 @@ from defeat_ros.progress import progress_bar
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command; see `defeat-ros --help`."""
-    options = _parser().parse_args(arguments)
+    line = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if line[:1] == ["play"]:  # has a command line of its own
+            return _play(line[1:])
+        options = _parser().parse_args(line)
         return int(options.run(options) or 0)
     except DefeatError as error:
         print(f"defeat-ros: {error}", file=sys.stderr)
@@ -68,9 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     process.add_argument("--topics", nargs="+", metavar="TOPIC", help="outputs to write, by the node's relative names")
     _add_engine_options(process)
 
-    play = commands.add_parser("play", help="play a bag onto the live ROS graph", add_help=False)
-    play.add_argument("rest", nargs=argparse.REMAINDER)
-    play.set_defaults(run=_play)
+    commands.add_parser("play", help="play a bag onto the live ROS graph")
 
     demo = add("demo", _demo, "render a night drive, run the node on it live, and show what comes out")
     demo.add_argument("--out", type=Path, default=Path("demo_out"), help="folder of the results (default demo_out)")
@@ -211,9 +212,14 @@ def _engine_rows(info: Any) -> list[tuple[str, Any]]:
     ]
 
 
-def _play(options: argparse.Namespace) -> int:
-    # A process of its own: rclpy stays out of the command line.
-    return subprocess.call([sys.executable, "-m", "defeat_ros.ros.player", *options.rest])
+def _play(arguments: Sequence[str]) -> int:
+    """A process of its own: rclpy stays out of the command line."""
+    with subprocess.Popen([sys.executable, "-m", "defeat_ros.ros.player", *arguments]) as player:
+        while True:
+            try:
+                return player.wait()
+            except KeyboardInterrupt:
+                pass  # Ctrl-C reaches the player too, which then ends in order
 
 
 def _demo(options: argparse.Namespace) -> None:

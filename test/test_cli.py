@@ -101,6 +101,14 @@ def test_known_errors_are_one_line(tmp_path, images, weights, capsys):
     assert not (tmp_path / "drive").exists()
 
 
+def test_play_is_handed_to_the_player(tmp_path, capfd):
+    assert main(["play", "--help"]) == 0
+    assert "--clock" in capfd.readouterr().out
+    assert main(["play", "--rate", "2", str(tmp_path / "nowhere")]) == 1
+    assert "nowhere does not exist" in capfd.readouterr().err
+    assert main(["play", "--rate", "-2", str(tmp_path)]) == 2
+
+
 @pytest.mark.parametrize("line", [[], ["dance"], ["synth"], ["synth", "x", "--size", "480"], ["convert", "a"]])
 def test_wrong_usage_is_two(line, capsys):
     with pytest.raises(SystemExit) as caught:

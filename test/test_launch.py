@@ -17,13 +17,12 @@ import yaml
 pytest.importorskip("launch.actions", reason="launch comes with a ROS 2 installation, the package index has none")
 pytest.importorskip("launch_ros.actions", reason="launch_ros comes with a ROS 2 installation")
 
+from launch import LaunchDescription, LaunchService
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import (
     PythonLaunchDescriptionSource,
     get_launch_description_from_python_launch_file,
 )
-
-from launch import LaunchDescription, LaunchService
 
 LAUNCH = Path(__file__).resolve().parents[1] / "launch"
 ARGUMENTS = [

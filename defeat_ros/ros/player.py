@@ -198,7 +198,7 @@ def main(args: Sequence[str] | None = None) -> int:
         with BagReader(options.bag) as bag:
             return _play(bag, options, line)
     except DefeatError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"defeat-ros play: {error}", file=sys.stderr)
         return 1
 
 

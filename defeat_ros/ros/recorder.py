@@ -160,7 +160,7 @@ def main(args: Sequence[str] | None = None) -> int:
             if recorder.error is not None:
                 raise recorder.error
     except DefeatError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"recorder: {error}", file=sys.stderr)
         return 1
     print(json.dumps({"messages": dict(recorder.counts), "missing": recorder.missing}), flush=True)
     return 0
