@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from defeat_ros.data.bag import BagReader, BagWriter, bag_messages
+from defeat_ros.data.bag import BagFrame, BagReader, BagWriter, bag_messages
 from defeat_ros.data.transforms import find_transform, transforms_from_message
-from defeat_ros.errors import DefeatError, FrameError
+from defeat_ros.errors import DefeatError, FrameError, MessageError
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.engine import DepthEngine
 from defeat_ros.inference.ledger import Ledger, LedgerCounts
@@ -56,56 +57,72 @@ def process_bag(
     Raises:
         SourceError: no bag, no images, or several image topics and none chosen.
         OutputError: the output exists or cannot be written.
+        FrameError: features are asked for at an input size that is too small for them.
         DefeatError: `topics` names one that does not exist.
     """
     if unknown := [name for name in topics if name not in TOPICS]:
         raise DefeatError(f"topic {unknown[0]!r} is unknown, expected one of {', '.join(TOPICS)}")
-    started, ledger = time.monotonic(), Ledger()
-    warnings: dict[str, None] = {}
+    if "features" in wanted_results(topics) and engine.features_problem:
+        raise FrameError(f"cannot compute features: {engine.features_problem}")
+    started, ledger, notes = time.monotonic(), Ledger(), _Notes()
     with BagReader(source) as bag:
         images = bag.image_topic(image_topic)
         if bag.camera_info_topic(images) is None:
-            warnings[f"no camera_info beside {images}: depth has no camera_info and is not rectified"] = None
+            notes.add("no_camera_info", f"no camera_info beside {images}: depth has none either and is not rectified")
         mount = base_from_camera(engine.config)
-        if mount is None:
-            mount = _mount_of_bag(source, engine.config, images)
-        composer = OutputComposer(bag_messages(), engine.config, mount)
+        composer = OutputComposer(
+            bag_messages(), engine.config, _mount_of_bag(bag, engine.config, images) if mount is None else mount
+        )
         with BagWriter(out) as writer:
             for item in bag.frames(images):
                 ledger.receive()
-                if item.warning:
-                    warnings[item.warning] = None
-                if item.frame is None:
-                    ledger.drop(f"rejected_{item.reason}")
-                    warnings[f"rejected images ({item.reason}): {item.detail}"] = None
+                try:
+                    made = _messages(item, engine, composer, topics, notes)
+                except (MessageError, FrameError) as error:
+                    ledger.drop(f"rejected_{error.reason}")
+                    notes.add(error.reason, f"images rejected ({error.reason}), the first one: {error}")
                 else:
-                    try:
-                        prediction = engine(item.frame, wanted_results(topics))
-                    except FrameError as error:
-                        ledger.drop(f"rejected_{error.reason}")
-                        warnings[str(error)] = None
-                    else:
-                        for name, message in composer.messages(prediction, topics).items():
-                            writer.write(f"/{name}", message, item.stamp_ns)
-                        ledger.publish()
+                    for name, message in made.items():
+                        writer.write(f"/{name}", message, item.stamp_ns)
+                    ledger.publish()
                 on_frame()
         if bag.lost:
-            warnings[f"the bag is damaged: {bag.lost}"] = None
-    return ProcessSummary(ledger.counts(), tuple(warnings), time.monotonic() - started)
+            notes.add("damage", f"the bag is damaged: {bag.lost}")
+    return ProcessSummary(ledger.counts(), notes.lines(), time.monotonic() - started)
 
 
-def _mount_of_bag(source: Path, config: DepthConfig, image_topic: str) -> np.ndarray | None:
+class _Notes:
+    """One line a kind, however often it happens."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, tuple[str, int]] = {}
+
+    def add(self, kind: str, line: str) -> None:
+        first, count = self._lines.get(kind, (line, 0))
+        self._lines[kind] = (first, count + 1)
+
+    def lines(self) -> tuple[str, ...]:
+        return tuple(line if count == 1 else f"{line} ({count} times)" for line, count in self._lines.values())
+
+
+def _messages(
+    item: BagFrame, engine: DepthEngine, composer: OutputComposer, topics: Collection[str], notes: _Notes
+) -> dict[str, Any]:
+    """The output messages of one image; raises MessageError or FrameError where it cannot be used."""
+    if item.frame is None:
+        raise MessageError(item.detail, item.reason or "bad_message")
+    if item.warning:
+        notes.add("camera_info", item.warning)
+    return composer.messages(engine(item.frame, wanted_results(topics)), topics)
+
+
+def _mount_of_bag(bag: BagReader, config: DepthConfig, image_topic: str) -> np.ndarray | None:
     """Pose of the camera on the base from the bag's `/tf_static`, None where it does not tell."""
-    transforms: list[tuple[str, str, np.ndarray]] = []
-    camera: str | None = None
-    with BagReader(source) as bag:
-        if "/tf_static" not in bag.topics:
-            return None
-        for message in bag.messages({"/tf_static", image_topic}):
-            if message.topic == "/tf_static":
-                transforms += transforms_from_message(message.message)
-            elif camera is None:
-                camera = message.message.header.frame_id
-            if camera is not None and transforms:
-                break
-    return find_transform(transforms, config.base_frame, camera) if camera else None
+    if "/tf_static" not in bag.topics:
+        return None
+    try:
+        found = [one for m in bag.messages({"/tf_static"}) for one in transforms_from_message(m.message)]
+        camera = next((m.message.header.frame_id for m in bag.messages({image_topic})), None)
+    except MessageError:
+        return None
+    return find_transform(found, config.base_frame, camera) if camera else None
