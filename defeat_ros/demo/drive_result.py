@@ -13,6 +13,7 @@ from defeat_ros.data.bag import BagReader
 from defeat_ros.data.messages import array_from_message, depth_from_message, image_from_message, stamp_from_message
 from defeat_ros.evaluation.depth import depth_errors
 from defeat_ros.evaluation.odometry import Alignment, align, ate_rmse
+from defeat_ros.inference.odometry import UNKNOWN_VARIANCE
 
 
 @dataclass
@@ -23,6 +24,7 @@ class DriveResult:
         stamps: of the frames that went in, ns.
         published: stamps of the depth images that came out.
         truth_path, odom_path: base positions (x, y, z), m and scene units, by stamp.
+        measured_steps: odometry messages whose motion since the one before was measured, not unknown.
         diagnostics: the last values of each status by name.
     """
 
@@ -32,6 +34,7 @@ class DriveResult:
     published: list[int] = field(default_factory=list)
     truth_path: dict[int, np.ndarray] = field(default_factory=dict)
     odom_path: dict[int, np.ndarray] = field(default_factory=dict)
+    measured_steps: int = 0
     diagnostics: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
@@ -50,6 +53,7 @@ def read_result(in_bag: Path, out_bag: Path) -> DriveResult:
             decoded = message.message
             if message.topic == "/odom":
                 result.odom_path[stamp_from_message(decoded)] = _position(decoded)
+                result.measured_steps += decoded.twist.covariance[0] < UNKNOWN_VARIANCE[0]
             elif message.topic == "/depth/image_rect":
                 result.published.append(stamp_from_message(decoded))
             else:
@@ -90,14 +94,19 @@ def odometry_alignment(result: DriveResult) -> tuple[Alignment, np.ndarray, np.n
 
 
 def odometry_summary(result: DriveResult) -> dict[str, float]:
-    """ATE after Sim(3) alignment, m, and the length of the true path, m; {} where too few poses match."""
+    """ATE after Sim(3) alignment, m, length of the true path, m, and how much was measured; {} with too few poses."""
     aligned = odometry_alignment(result)
     if aligned is None:
         return {}
     _, estimate, truth = aligned
     length = float(np.sum(np.linalg.norm(np.diff(truth, axis=0), axis=1)))
     error = ate_rmse(estimate, truth, with_scale=True)
-    return {"ate_rmse": round(error, 4), "path_length_m": round(length, 2), "poses": len(truth)}
+    return {
+        "ate_rmse": round(error, 4),
+        "path_length_m": round(length, 2),
+        "poses": len(truth),
+        "measured_steps": result.measured_steps,
+    }
 
 
 def write_json(path: Path, facts: dict[str, Any]) -> None:
