@@ -6,6 +6,7 @@ import math
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 
 def _tone_curve() -> np.ndarray:
@@ -16,6 +17,7 @@ def _tone_curve() -> np.ndarray:
     return (255.0 * (encoded - 0.03 * np.sin(2 * math.pi * encoded))).astype(np.float32)
 
 
+_TABLE = 1 << 18
 _CURVE_TOP = 4.0
 _CURVE = _tone_curve()
 
@@ -80,31 +82,45 @@ def meter(radiance: np.ndarray) -> float:
     return float((weight * np.log(np.clip(luminance, 4e-3, 4.0))).sum() / weight.sum())
 
 
-def develop(radiance: np.ndarray, exposure: float, gain: float, balance: np.ndarray,
-            rng: np.random.Generator) -> np.ndarray:  # fmt: skip
-    """The 8-bit picture.
+class Sensor:
+    """Turns radiance into the 8-bit picture; its noise comes from tables, which each row of a picture enters anywhere.
 
     Args:
-        radiance: (H, W, 3) float32.
-        exposure: factor that brings radiance to the sensor's range, where 1 is full scale.
-        gain: amplification after the sensor: 1 by day, more at night; noise grows with it.
-        balance: (3,) white balance.
-        rng: the sensor's noise.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+        width, height: of the picture, px.
+        rng: fills the tables.
     """
-    height, width = radiance.shape[:2]
-    y = ((np.arange(height) + 0.5) / height - 0.5)[:, None] * (height / width)
-    x = ((np.arange(width) + 0.5) / width - 0.5)[None]
-    vignette = (1.0 / (1.0 + 0.55 * (x * x + y * y) * 2.0) ** 2).astype(np.float32)
-    signal = radiance * vignette[..., None] * (exposure * balance).astype(np.float32)
-    shot, read = 1.0e-4 * gain, 1.7e-4 * gain  # variance per signal, and standard deviation in the dark
-    noise = rng.standard_normal(signal.shape, dtype=np.float32)
-    signal = signal + noise * np.sqrt(np.maximum(signal, 0.0) * np.float32(shot) + np.float32(read**2))
-    signal += rng.standard_normal((height, 1, 1), dtype=np.float32) * np.float32(read * 0.15)
-    # The curve is smooth and noise dithers it: 4096 steps, evenly spaced in the root, do for 256 levels.
-    index = np.sqrt(np.clip(signal, 0.0, _CURVE_TOP) * np.float32(1.0 / _CURVE_TOP)) * np.float32(_CURVE.size - 1)
-    encoded = _CURVE[index.astype(np.int32)]
-    dither = rng.random(signal.shape, dtype=np.float32) - 0.5
-    return np.clip(encoded + dither + np.float32(0.5), 0, 255).astype(np.uint8)
+
+    def __init__(self, width: int, height: int, rng: np.random.Generator) -> None:
+        self._normal = sliding_window_view(rng.standard_normal(_TABLE + 3 * width, dtype=np.float32), 3 * width)
+        self._uniform = sliding_window_view(rng.random(_TABLE + 3 * width, dtype=np.float32), 3 * width)
+        y = ((np.arange(height) + 0.5) / height - 0.5)[:, None, None] * (height / width)
+        x = ((np.arange(width) + 0.5) / width - 0.5)[None, :, None]
+        self._vignette = (1.0 / (1.0 + 0.55 * (x * x + y * y) * 2.0) ** 2).astype(np.float32)
+
+    def develop(self, radiance: np.ndarray, exposure: float, gain: float, balance: np.ndarray,
+                rng: np.random.Generator) -> np.ndarray:  # fmt: skip
+        """The 8-bit picture.
+
+        Args:
+            radiance: (H, W, 3) float32.
+            exposure: factor that brings radiance to the sensor's range, where 1 is full scale.
+            gain: amplification after the sensor: 1 by day, more at night; noise grows with it.
+            balance: (3,) white balance.
+            rng: the noise of this picture.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+        """
+        height, width = radiance.shape[:2]
+        shot, read = 1.0e-4 * gain, 1.7e-4 * gain  # variance per signal, and standard deviation in the dark
+        signal = radiance * (self._vignette * (exposure * balance).astype(np.float32))
+        flat = signal.reshape(height, 3 * width)
+        noise = self._normal[rng.integers(0, _TABLE, height)]
+        noise *= cv2.sqrt(np.maximum(flat, 0.0) * np.float32(shot) + np.float32(read**2))
+        noise += rng.standard_normal((height, 1), dtype=np.float32) * np.float32(read * 0.15)
+        flat += noise
+        # The curve is smooth and noise dithers it: 4096 steps, evenly spaced in the root, do for 256 levels.
+        flat *= np.float32((_CURVE.size - 1) ** 2 / _CURVE_TOP)
+        index = cv2.sqrt(np.clip(flat, 0.0, np.float32((_CURVE.size - 1) ** 2))).astype(np.uint16)
+        encoded = _CURVE[index] + self._uniform[rng.integers(0, _TABLE, height)]
+        return np.minimum(encoded, 255.0).astype(np.uint8).reshape(radiance.shape)

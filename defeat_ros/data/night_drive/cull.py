@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from defeat_ros.data.night_drive import table as T
-from defeat_ros.data.night_drive.jit import device
+from defeat_ros.data.night_drive.jit import allocating, device
 
 TILE = 16
 NEAR = 0.05
@@ -80,7 +80,7 @@ def screen_box(shape: np.ndarray, pose: np.ndarray, lens: np.ndarray, corners: n
     return u0, u1, v0, v1
 
 
-@device
+@allocating
 def tiles(shapes: np.ndarray, pose: np.ndarray, lens: np.ndarray, width: int, height: int) -> tuple:
     """Shapes by tile, in the order they have (nearest first): starts (tiles + 1) and items."""
     columns, rows = (width + TILE - 1) // TILE, (height + TILE - 1) // TILE
@@ -116,6 +116,7 @@ def tiles(shapes: np.ndarray, pose: np.ndarray, lens: np.ndarray, width: int, he
 
 @device
 def _cell_box(shape: np.ndarray, x0: float, y0: float) -> tuple:
+    """Cells that a shape's bounding box covers, first and last column and row, and the height it reaches."""
     low_x, high_x, low_y, high_y, top = 1e30, -1e30, 1e30, -1e30, -1e30
     for k in range(8):
         x, y, z = corner(shape, k)
@@ -130,9 +131,37 @@ def _cell_box(shape: np.ndarray, x0: float, y0: float) -> tuple:
 
 
 @device
-def shade_cells(shapes: np.ndarray, x0: float, y0: float) -> tuple:
-    """Shapes by cell of the ground: starts (cells + 1), items, and the height up to which each cell is filled."""
-    size = T.SHADE_SIZE
+def _ball(shape: np.ndarray, ball: np.ndarray) -> None:
+    """Fill `ball` with a sphere about a shape: x, y, z and the radius squared; and how high the shape reaches."""
+    ax, ay, az = corner(shape, 0)
+    bx, by, bz = corner(shape, 7)
+    ball[0], ball[1], ball[2] = 0.5 * (ax + bx), 0.5 * (ay + by), 0.5 * (az + bz)
+    ball[3] = 0.25 * ((ax - bx) ** 2 + (ay - by) ** 2 + (az - bz) ** 2) + 1e-6
+    ball[4] = bz
+
+
+@allocating
+def light_cells(lights: np.ndarray, g: np.ndarray) -> tuple:
+    """Lights by cell of the ground, in the order they have: starts (cells + 1) and items."""
+    size, cell, x0, y0 = T.GLOW_SIZE, T.GLOW_CELL, g[T.G_SHADE_X], g[T.G_SHADE_Y]
+    starts = np.zeros(size * size + 1, np.int64)
+    items = np.zeros(size * size * lights.shape[0] + 1, np.int64)
+    found = 0
+    for k in range(size * size):
+        x, y = x0 + (k % size + 0.5) * cell, y0 + (k // size + 0.5) * cell
+        for i in range(lights.shape[0]):
+            reach = lights[i, T.L_REACH] + 0.71 * cell
+            if (lights[i, 0] - x) ** 2 + (lights[i, 1] - y) ** 2 < reach * reach:
+                items[found] = i
+                found += 1
+        starts[k + 1] = found
+    return starts, items
+
+
+@allocating
+def shade_cells(shapes: np.ndarray, g: np.ndarray) -> tuple:
+    """Shapes by cell of the ground: starts (cells + 1), items, a ball about each item, and the height of each cell."""
+    size, x0, y0 = T.SHADE_SIZE, g[T.G_SHADE_X], g[T.G_SHADE_Y]
     starts = np.zeros(size * size + 1, np.int64)
     tops = np.full(size * size, -1e30)
     for i in range(shapes.shape[0]):
@@ -146,11 +175,15 @@ def shade_cells(shapes: np.ndarray, x0: float, y0: float) -> tuple:
         starts[k + 1] += starts[k]
     fill = starts[:-1].copy()
     items = np.zeros(max(starts[-1], 1), np.int64)
+    balls = np.zeros((len(items), 5))
+    ball = np.zeros(5)
     for i in range(shapes.shape[0]):
         c0, c1, r0, r1, _ = _cell_box(shapes[i], x0, y0)
+        _ball(shapes[i], ball)
         for row in range(r0, r1 + 1):
             for column in range(c0, c1 + 1):
                 k = row * size + column
                 items[fill[k]] = i
+                balls[fill[k]] = ball
                 fill[k] += 1
-    return starts, items, tops
+    return starts, items, balls, tops

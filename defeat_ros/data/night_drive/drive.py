@@ -52,6 +52,7 @@ class NightDrive:
         self._weather = Weather.draw(weather, config.night)
         self.intrinsics, self.base_from_camera = _mount(lens, config.size)
         self._meters: dict[int, float] = {}
+        self._sensor = camera.Sensor(*config.size, np.random.default_rng([config.seed, 77]))
         self._smear = lens.uniform(0.2, 1.0), lens.uniform(-0.5, 0.5) + math.pi / 2
         self._taste = lens.uniform(0.6, 1.15)  # how bright this camera likes the night
         self._drift = lens.uniform(0, 2 * math.pi, 2)
@@ -82,7 +83,7 @@ class NightDrive:
         exposure = self.exposure(t)
         gain = min(max(exposure / 0.6, 1.0), 6.0) * 4.0 if night else 1.0
         noise = np.random.default_rng([self.config.seed, 77, index])
-        image = camera.develop(radiance, exposure, gain, self._weather.balance, noise)
+        image = self._sensor.develop(radiance, exposure, gain, self._weather.balance, noise)
         velocity = self._ego.velocity(self._road, t)
         return DriveFrame(image, depth, self.config.stamp_ns(index), pose, velocity)
 

@@ -84,7 +84,31 @@ def _door(a: float, z: float, i: int, seed: int) -> tuple[float, float, float]:
 
 
 @device
-def _shop(a: float, z: float, i: int, seed: int, share: float, floor: float, width: float) -> Surface:
+def _goods(u: float, z: float, seed: int, w: float) -> tuple[float, float, float]:
+    """Colour behind a shop's window, metres from its lower left corner: boxes and tins on shelves."""
+    row = math.floor(z / 0.44)
+    up = z - 0.44 * row
+    place = u / 0.21 + 3.0 * hash3(row, 1, seed)
+    i = math.floor(place)
+    alike = 2.0 + 3.0 * hash3(row, 2, seed)  # so many of a kind stand together
+    kind = hash3(math.floor(place / alike), row, seed + 1)
+    high = 0.12 + 0.2 * kind + 0.05 * hash3(i, row, seed + 2)
+    r, g, b = 0.17, 0.15, 0.13  # the wall behind
+    if up < 0.035:
+        r, g, b = 0.3, 0.27, 0.22
+    elif up < high and abs(place - i - 0.5) < 0.44 and hash3(i, row, seed + 3) < 0.85:
+        hue, tone = 6.0 * hash3(int(kind * 4096.0), 5, seed), 0.35 + 0.5 * hash3(int(kind * 4096.0), 6, seed)
+        r = tone * (0.45 + 0.55 * min(max(abs(hue - 3.0) - 1.0, 0.0), 1.0))
+        g = tone * (0.45 + 0.55 * min(max(2.0 - abs(hue - 2.0), 0.0), 1.0))
+        b = tone * (0.45 + 0.55 * min(max(2.0 - abs(hue - 4.0), 0.0), 1.0))
+        if 0.3 < up / high < 0.6:  # a label
+            r, g, b = 0.5 * r + 0.3, 0.5 * g + 0.3, 0.5 * b + 0.27
+    fine = 1.0 - step(0.4, 1.1, w / 0.2)
+    return 0.26 + (r - 0.26) * fine, 0.24 + (g - 0.24) * fine, 0.21 + (b - 0.21) * fine
+
+
+@device
+def _shop(a: float, z: float, i: int, seed: int, share: float, floor: float, width: float, w: float) -> Surface:
     """A shop's bay: plinth, window with goods, sign above."""
     top = floor - 0.75
     if z > top:
@@ -97,12 +121,12 @@ def _shop(a: float, z: float, i: int, seed: int, share: float, floor: float, wid
         return min(r * k, 0.9), min(g * k, 0.9), min(b * k, 0.9), r * glow, g * glow, b * glow, 0.05, 0.0
     if z < 0.45 or a < 0.06 or a > 0.94:
         return 0.12, 0.11, 0.1, 0.0, 0.0, 0.0, 0.05, 0.0
-    goods = noise2(a * width * 2.2, z * 2.0, seed + i * 3)
-    fine = noise2(a * width * 8.0, z * 6.0, seed + i * 3 + 1)
-    tone = 0.05 + 0.25 * step(0.45, 0.6, goods) * fine
+    r, g, b = _goods(a * width, z - 0.45, seed + i * 3, w)
     on = share > 0.0 and hash3(i // 3, 4, seed + 43) < 0.65
-    power = (0.06 + 0.55 * goods * fine + 0.12 * step(1.6, 2.4, z)) if on else 0.0
-    return tone, tone * 0.9, tone * 0.8, power, power * 0.88, power * 0.68, 0.4, 0.0
+    power = 0.55 + 0.35 * step(0.4, 2.2, z) if on else 0.0
+    if on and z > top - 0.12:  # the strip light behind the glass
+        return 0.3, 0.3, 0.3, 1.3, 1.15, 0.9, 0.4, 0.0
+    return r * 0.5, g * 0.5, b * 0.5, r * power, g * power * 0.9, b * power * 0.72, 0.4, 0.0
 
 
 @device
@@ -132,7 +156,7 @@ def facade(shape: np.ndarray, face: int, x: float, y: float, z: float, w: float,
     if ends and shape[T.P3] >= 10.0 and hash3(i, j, seed + 51) < 0.75:  # party walls have few windows
         return r, g, b, 0.0, 0.0, 0.0, 0.0, 0.0
     if j == 0 and kind == 1:
-        return _shop(a / pitch + 0.5, z, i, seed, share, floor, pitch)
+        return _shop(a / pitch + 0.5, z, i, seed, share, floor, pitch, w)
     wide = pitch * (0.24 + 0.1 * hash3(3, 5, int(shape[T.SEED]))) + (0.12 if style == 3 else 0.0)
     low, high = 0.85, floor - 0.42
     if j == 0 and kind == 0 and i == int(hash3(9, 9, seed) * bays):

@@ -62,11 +62,13 @@ def beyond_kerb(s: float, d: float, junctions: np.ndarray, half: float) -> tuple
 
 @device
 def hit_ground(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, road: np.ndarray, grid: np.ndarray,
-               junctions: np.ndarray, g: np.ndarray) -> tuple[float, int, float, float]:  # fmt: skip
-    """First hit with the ground: t, what it is, and its road coordinates; SKY where the ray rises."""
+               junctions: np.ndarray, g: np.ndarray, farthest: float) -> tuple[float, int, float, float]:  # fmt: skip
+    """First hit with the ground up to `farthest`: t, what it is, and its road coordinates; SKY where there is none."""
     if dz > -1e-9:
         return 1e30, SKY, 0.0, 0.0
     top = (KERB_HEIGHT - oz) / dz
+    if top > farthest:
+        return 1e30, SKY, 0.0, 0.0
     half = g[T.G_HALF]
     s, d = road_coordinates(ox + top * dx, oy + top * dy, road, grid, g)
     a, _ = beyond_kerb(s, d, junctions, half)
@@ -116,7 +118,9 @@ def _asphalt(x: float, y: float, s: float, d: float, w: float, g: np.ndarray) ->
         crack = 1.0 - step(0.001, 0.004 + 0.03 * w, abs(field - 0.5))
         crack *= step(0.52, 0.62, noise2(s * 0.09, d * 0.25, seed + 24))
         tone *= 1.0 - 0.55 * crack * (1.0 - step(0.04, 0.12, w))
-    wet = g[T.G_WET] * step(0.42, 0.75, noise2(x * 0.35, y * 0.35, seed + 31) + 0.25 * g[T.G_WET])
+    wet = g[T.G_WET]
+    if wet > 0.0:
+        wet *= step(0.42, 0.75, noise2(x * 0.35, y * 0.35, seed + 31) + 0.25 * wet)
     stain = step(0.72, 0.9, noise2(x * 1.4, y * 1.4, seed + 32))
     return max(tone * (1.0 - 0.4 * wet) * (1.0 - 0.25 * stain), 0.02), wet
 

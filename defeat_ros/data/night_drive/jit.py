@@ -9,6 +9,11 @@ from typing import Any
 
 from numba import njit
 
+# Loops written with prange only: every np.zeros made parallel as well would cost time to compile and to start.
+_PRANGE = {"prange": True} | dict.fromkeys(
+    ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
+)
+
 
 def sources_digest() -> int:
     """A number that changes with any file of this package.
@@ -22,14 +27,23 @@ def sources_digest() -> int:
     return int.from_bytes(digest.digest()[:6], "little")
 
 
-def compiled(function: Callable[..., Any], *, parallel: bool = False) -> Callable[..., Any]:
-    """Compile an entry point on first use, cached on disk where a directory is writable."""
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile an entry point on first use, its `prange` loops in parallel, cached where a directory is writable."""
     try:
-        return njit(function, cache=True, parallel=parallel, error_model="numpy")
+        return njit(function, cache=True, parallel=_PRANGE, error_model="numpy")
     except RuntimeError:  # numba found no directory to cache in: a read-only installation without a home
-        return njit(function, parallel=parallel, error_model="numpy")
+        return njit(function, parallel=_PRANGE, error_model="numpy")
 
 
 def device(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that only compiled code calls."""
-    return njit(function, error_model="numpy")
+    """A function that only compiled code calls and that allocates nothing.
+
+    Without numba's runtime no arrays are reference counted: two threads that count the same few arrays at every call
+    would fight over those counters. Without wrappers for callers from Python there is less to compile.
+    """
+    return njit(function, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def allocating(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that only compiled code calls and that returns new arrays."""
+    return njit(function, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)

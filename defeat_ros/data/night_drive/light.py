@@ -45,8 +45,9 @@ def sky(x: float, y: float, z: float, g: np.ndarray) -> Colour:
 
 @device
 def occluded(x: float, y: float, z: float, dx: float, dy: float, dz: float, reach: float, shapes: np.ndarray,
-             starts: np.ndarray, items: np.ndarray, tops: np.ndarray, g: np.ndarray) -> bool:  # fmt: skip
+             cells: tuple, g: np.ndarray) -> bool:  # fmt: skip
     """Whether a shape lies on the way from a point along a unit direction, up to `reach` metres away."""
+    starts, items, balls, tops = cells
     cell, size = T.SHADE_CELL, T.SHADE_SIZE
     px, py = (x - g[T.G_SHADE_X]) / cell, (y - g[T.G_SHADE_Y]) / cell
     column, row = math.floor(px), math.floor(py)
@@ -54,7 +55,7 @@ def occluded(x: float, y: float, z: float, dx: float, dy: float, dz: float, reac
     per_x, per_y = cell / max(abs(dx), 1e-9), cell / max(abs(dy), 1e-9)
     next_x = ((column + (1 if dx > 0.0 else 0)) - px) * step_x * per_x
     next_y = ((row + (1 if dy > 0.0 else 0)) - py) * step_y * per_y
-    t = 0.0
+    t, last = 0.0, -1
     while t < reach:
         if column < 0 or row < 0 or column >= size or row >= size:
             return False
@@ -63,7 +64,14 @@ def occluded(x: float, y: float, z: float, dx: float, dy: float, dz: float, reac
         lowest = z + dz * t if dz > 0.0 else z + dz * min(leave, reach)
         if lowest < tops[k]:
             for j in range(starts[k], starts[k + 1]):
-                _, face = hit_shape(shapes[items[j]], x, y, z, dx, dy, dz, 1e-3, reach)
+                if lowest >= balls[j, 4] or items[j] == last:
+                    continue
+                cx, cy, cz = balls[j, 0] - x, balls[j, 1] - y, balls[j, 2] - z
+                along = cx * dx + cy * dy + cz * dz
+                if cx * cx + cy * cy + cz * cz - along * along > balls[j, 3]:  # the ray's line misses the ball
+                    continue
+                last = items[j]
+                _, face = hit_shape(shapes[last], x, y, z, dx, dy, dz, 1e-3, reach)
                 if face != 0:
                     return True
         t = leave
@@ -99,9 +107,13 @@ def beam(forward: float, left: float, up: float, side: float) -> float:
     azimuth, elevation = math.atan2(left, forward), up
     cut = -0.010 + 0.03 * step(0.02, 0.16, azimuth * side)
     above = step(cut + 0.012, cut - 0.014, elevation)
+    spread = 0.4 * math.exp(-((azimuth / 0.52) ** 2))
+    if abs(azimuth) < 0.6:
+        spread += math.exp(-((azimuth / 0.17) ** 2))
+    if above <= 0.0:
+        return spread * 0.012
     drop = min(elevation - cut, 0.0)
     vertical = math.exp(drop / 0.055) + 0.22 * math.exp(drop / 0.3)
-    spread = math.exp(-((azimuth / 0.17) ** 2)) + 0.4 * math.exp(-((azimuth / 0.52) ** 2))
     return spread * (vertical * above + 0.012)
 
 
@@ -115,11 +127,14 @@ def _headlights(x: float, y: float, z: float, nx: float, ny: float, nz: float, r
     if ahead < 0.2:
         return 0.0, 0.0
     total, back = 0.0, 0.0
-    for lamp in (-0.62, 0.62):
+    far = ahead > 35.0  # from there the two lamps are one
+    for k in range(1 if far else 2):
+        lamp = 0.0 if far else 1.24 * k - 0.62
         side, up = left - lamp, z - 0.66
         d2 = ahead * ahead + side * side + up * up
         d = math.sqrt(d2)
-        power = g[T.G_BEAM] * beam(ahead / d, side / d, up / d + g[T.G_PITCH] * ahead / d, g[T.G_SIDE]) / (d2 + 1.0)
+        shape = beam(ahead / d, side / d, up / d + g[T.G_PITCH] * ahead / d, g[T.G_SIDE])
+        power = (2.0 if far else 1.0) * g[T.G_BEAM] * shape / (d2 + 1.0)
         facing = -(nx * (c * ahead - s * side) + ny * (s * ahead + c * side) + nz * up) / d
         if rough:  # asphalt sends light back at grazing angles far better than Lambert's law has it
             facing = math.sqrt(max(facing, 0.0)) * 0.45
@@ -129,14 +144,35 @@ def _headlights(x: float, y: float, z: float, nx: float, ny: float, nz: float, r
 
 
 @device
+def day_light(x: float, y: float, z: float, nx: float, ny: float, nz: float, share: float, shapes: np.ndarray,
+              cells: tuple, g: np.ndarray) -> Colour:  # fmt: skip
+    """Irradiance from sky and sun; `share` of the sky is seen from the point."""
+    level = (0.6 + 0.4 * nz) * share
+    r, gr, b = g[T.G_AMB_R] * level, g[T.G_AMB_G] * level, g[T.G_AMB_B] * level
+    sx, sy, sz = g[T.G_SUNX], g[T.G_SUNY], g[T.G_SUNZ]
+    sun = g[T.G_SUN] * (nx * sx + ny * sy + nz * sz)
+    if sun > 0.0 and not occluded(x + 0.03 * nx, y + 0.03 * ny, z + 0.03 * nz, sx, sy, sz, 90.0, shapes, cells, g):
+        r, gr, b = r + sun, gr + sun * 0.95, b + sun * 0.84
+    return r, gr, b
+
+
+@device
 def night_light(x: float, y: float, z: float, nx: float, ny: float, nz: float, vx: float, vy: float, vz: float,
-                wet: float, retro: float, ground: bool, distance: float, lights: np.ndarray, shapes: np.ndarray,
-                starts: np.ndarray, items: np.ndarray, tops: np.ndarray, g: np.ndarray) -> tuple:  # fmt: skip
-    """Irradiance (3) and light mirrored by a wet surface (3) at a point seen along the unit direction v."""
+                wet: float, ground: bool, distance: float, lights: np.ndarray, near: tuple, shapes: np.ndarray,
+                cells: tuple, g: np.ndarray) -> tuple:  # fmt: skip
+    """Irradiance (3), light mirrored by a wet surface (3) and what a retro-reflector would send back at a point.
+
+    It is seen along the unit direction v; `near` are the lights by cell.
+    """
+    starts, items = near
+    column = min(max(math.floor((x - g[T.G_SHADE_X]) / T.GLOW_CELL), 0), T.GLOW_SIZE - 1)
+    row = min(max(math.floor((y - g[T.G_SHADE_Y]) / T.GLOW_CELL), 0), T.GLOW_SIZE - 1)
+    here = row * T.GLOW_SIZE + column
     share = 0.6 + 0.4 * nz
     r, gr, b = g[T.G_AMB_R] * share, g[T.G_AMB_G] * share, g[T.G_AMB_B] * share
     mr, mg, mb = 0.0, 0.0, 0.0
-    for i in range(lights.shape[0]):
+    for j in range(starts[here], starts[here + 1]):
+        i = items[j]
         lx, ly, lz = lights[i, 0] - x, lights[i, 1] - y, lights[i, 2] - z
         d2 = lx * lx + ly * ly + lz * lz
         reach = lights[i, T.L_REACH]
@@ -154,8 +190,8 @@ def night_light(x: float, y: float, z: float, nx: float, ny: float, nz: float, v
         if power * lights[i, T.L_G] < 0.002:
             continue
         if (power * facing * lights[i, T.L_G] > 0.05 and distance < 60.0 and lights[i, T.L_RIM] < 0.3
-                and occluded(x + 0.03 * nx, y + 0.03 * ny, z + 0.03 * nz, lx, ly, lz, d - 0.4, shapes, starts, items,
-                             tops, g)):  # fmt: skip
+                and occluded(x + 0.03 * nx, y + 0.03 * ny, z + 0.03 * nz, lx, ly, lz, d - 0.4, shapes, cells,
+                             g)):  # fmt: skip
             continue
         r += lights[i, T.L_R] * power * facing
         gr += lights[i, T.L_G] * power * facing
@@ -163,14 +199,13 @@ def night_light(x: float, y: float, z: float, nx: float, ny: float, nz: float, v
         if ground:
             hx, hy, hz = lx - vx, ly - vy, lz - vz
             half = (nx * hx + ny * hy + nz * hz) / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-12)
-            shine = (0.02 + 0.6 * wet) * max(half, 0.0) ** (30.0 + 180.0 * wet) * (1.0 + vz) ** 2
+            if half < 0.7:  # raised to the power of 30 or more
+                continue
+            shine = (0.02 + 0.6 * wet) * half ** (30.0 + 180.0 * wet) * (1.0 + vz) ** 2
             mr, mg, mb = (
                 mr + lights[i, T.L_R] * power * shine,
                 mg + lights[i, T.L_G] * power * shine,
                 mb + lights[i, T.L_B] * power * shine,
             )
-    if g[T.G_BEAM] > 0.0:
-        own, back = _headlights(x, y, z, nx, ny, nz, ground, g)
-        own += back * retro
-        r, gr, b = r + own, gr + own * 0.95, b + own * 0.82
-    return r, gr, b, mr, mg, mb
+    own, back = _headlights(x, y, z, nx, ny, nz, ground, g)
+    return r + own, gr + own * 0.95, b + own * 0.82, mr, mg, mb, back

@@ -33,3 +33,4 @@ SCENE_SIZE = 34
 
 GRID_CELL, GRID_SIZE = 6.0, 64  # nearest road sample around the camera
 SHADE_CELL, SHADE_SIZE = 4.0, 64  # what may throw a shadow, by cell
+GLOW_CELL, GLOW_SIZE = 16.0, 16  # which lights reach a cell; the same square as that of the shadows
