@@ -17,7 +17,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from defeat_ros.errors import ConfigError, DefeatError
+from defeat_ros.errors import ConfigError, DefeatError, OutputError
 from defeat_ros.progress import progress_bar
 
 
@@ -68,7 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     process.add_argument("bag", type=Path, metavar="IN_BAG")
     process.add_argument("out", type=Path, metavar="OUT_BAG")
     process.add_argument("--image-topic", help="needed where the bag has several")
-    process.add_argument("--topics", nargs="+", metavar="TOPIC", help="outputs to write, by the node's relative names")
+    process.add_argument(
+        "--topics",
+        nargs="+",
+        metavar="TOPIC",
+        help="outputs to write, by the node's names (default depth/image_rect depth/camera_info odom)",
+    )
     _add_engine_options(process)
 
     commands.add_parser("play", help="play a bag onto the live ROS graph")
@@ -168,6 +173,8 @@ def _convert(options: argparse.Namespace) -> None:
         )
     for name, reason in summary.skipped:
         print(f"skipped {name}: {reason}", file=sys.stderr)
+    if summary.camera_info_topic is None:
+        print("the camera is not known: the bag has no camera_info (see --intrinsics)", file=sys.stderr)
     print(f"{summary.frames} frames in {options.out}, {len(summary.skipped)} skipped")
 
 
@@ -189,6 +196,8 @@ def _process(options: argparse.Namespace) -> None:
     from defeat_ros.data.bag import BagReader
     from defeat_ros.inference.process import DEFAULT_TOPICS, process_bag
 
+    if options.out.exists():  # before the weights are loaded
+        raise OutputError(f"'{options.out}' exists already, expected a new path")
     with BagReader(options.bag) as bag:
         topic = bag.image_topic(options.image_topic)
         total = bag.topics[topic].count

@@ -118,16 +118,16 @@ class Odometry:
             translation in the depth's unit.
         previous_from_camera: (4, 4) float64, the last step alone.
         dt_s: time of that step, s; 0 at the segment's first frame.
-        step_variance: (6,) float64, variance of one step's x, y, z and rotation about x, y, z, optical axes.
-        pose_variance: (6,) float64, the same accumulated since the segment's start.
+        step_covariance: (6, 6) float64, of the step's translation and rotation, in the camera's own axes now.
+        pose_covariance: (6, 6) float64, the same of the pose, accumulated since the segment's start.
         segment: counts the restarts; poses of different segments do not share an origin.
     """
 
     odom_from_camera: np.ndarray
     previous_from_camera: np.ndarray
     dt_s: float
-    step_variance: np.ndarray
-    pose_variance: np.ndarray
+    step_covariance: np.ndarray
+    pose_covariance: np.ndarray
     segment: int
 
 
@@ -140,11 +140,12 @@ class Prediction:
         image: (H, W, 3) uint8 RGB, rectified, at the output size.
         intrinsics: the camera of `image` and `depth`, free of distortion; None where the frame had none.
         depth: (H, W) float32 along the optical z axis, in metres where `metres_per_unit` is known, else in
-            scene units; +Inf beyond the range, NaN where it is closer than the range.
+            scene units; +Inf beyond the range, -Inf closer than it, NaN where rectification left nothing to see.
         features: (H, W, C) float32 of unit length over C.
         odometry: motion up to this frame, in the same unit as the depth.
         metres_per_unit: the scale that was applied, None while it is unknown.
-        restart: why a new odometry segment began at this frame ('start', 'gap', 'backwards', 'size', 'reset'),
+        restart: why a new odometry segment began at this frame ('start', 'gap', 'backwards', 'size', 'time_jump',
+            'reset'),
             None when it continues the one before.
     """
 

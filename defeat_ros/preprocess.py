@@ -15,14 +15,23 @@ from defeat_ros.frame import CameraIntrinsics
 PUBLISHED_SIZE_HW = (352, 480)
 """Height and width the published networks were trained at, px; the aspect is squashed to it."""
 
+MAX_CHANNELS = 64
+"""OpenCV resizes up to 128 channels at a time in its newest version, 512 in earlier ones."""
+
+MAX_RECTIFIED_PX = 32766
+"""OpenCV's fixed-point maps address pixels with 16 bits."""
+
 
 def resize_image(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Resize (H, W, 3) uint8 to (h, w, 3); area averaging where it shrinks, so that nothing aliases."""
     height, width = size_hw
     if image.shape[:2] == size_hw:
         return image
-    shrinks = width < image.shape[1] or height < image.shape[0]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    # OpenCV averages areas only where both sides shrink, so a side that grows waits for its turn.
+    smaller = (min(width, image.shape[1]), min(height, image.shape[0]))
+    if smaller != image.shape[1::-1]:
+        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) if smaller != (width, height) else image
 
 
 def resize_map(values: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
@@ -30,7 +39,10 @@ def resize_map(values: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     height, width = size_hw
     if values.shape[:2] == size_hw:
         return values
-    return cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, *values.shape[2:])
+    flat = values.reshape(*values.shape[:2], -1)
+    slices = range(0, flat.shape[2], MAX_CHANNELS)
+    parts = [cv2.resize(flat[..., i : i + MAX_CHANNELS], (width, height)).reshape(height, width, -1) for i in slices]
+    return (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)).reshape(height, width, *values.shape[2:])
 
 
 def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
@@ -57,6 +69,8 @@ class Rectifier:
     """
 
     def __init__(self, camera: CameraIntrinsics) -> None:
+        if max(camera.width, camera.height) > MAX_RECTIFIED_PX:
+            raise FrameError(f"image is {camera.width}x{camera.height}, expected sides up to {MAX_RECTIFIED_PX} px")
         rotation = np.eye(3) if camera.rectification is None else np.reshape(camera.rectification, (3, 3))
         size, distortion = (camera.width, camera.height), np.array(camera.distortion, np.float64)
         new_k = camera.rectified().K

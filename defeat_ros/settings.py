@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -80,7 +82,7 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def build(cls: type[T], mapping: Mapping[str, Any]) -> T:
-    """Make a configuration from names (dotted or nested) and values; what is not named keeps its default.
+    """Make a configuration from names (dotted or nested) and values; what is not named, or null, keeps its default.
 
     Raises:
         ConfigError: a name is unknown, or a value has the wrong type or is out of range.
@@ -92,7 +94,7 @@ def build(cls: type[T], mapping: Mapping[str, Any]) -> T:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
             raise ConfigError(f"unknown parameter {name!r}; {hint}")
-    checked = {name: check(known[name], value) for name, value in given.items()}
+    checked = {name: check(known[name], value) for name, value in given.items() if value is not None}
     return _construct(cls, checked, "")
 
 
@@ -110,7 +112,7 @@ def check(entry: Entry, value: Any) -> Any:
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             continue
         low, high = limits.minimum, limits.maximum
-        if number != number or (low is not None and number < low) or (high is not None and number > high):
+        if not math.isfinite(number) or (low is not None and number < low) or (high is not None and number > high):
             bounds = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
             raise ConfigError(f"parameter {entry.name!r} is {value!r}, expected {bounds}")
     return value
@@ -132,8 +134,9 @@ def _coerce(entry: Entry, value: Any) -> Any:
 def _scalar(entry: Entry, wanted: Any, value: Any) -> Any:
     if isinstance(wanted, types.UnionType):
         raise TypeError(f"{entry.name}: options have one type, got {wanted}")
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if wanted is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            value = float(value)  # YAML 1.1 takes 1e3 for text
     if isinstance(value, wanted) and not (wanted is not bool and isinstance(value, bool)):
         return value
     raise ConfigError(f"parameter {entry.name!r} is {value!r}, expected a {wanted.__name__}")

@@ -79,6 +79,32 @@ def test_infer_makes_pictures(tmp_path, images, weights, capsys):
     assert "exists and is not empty" in capsys.readouterr().err
 
 
+def test_pictures_of_equal_names_do_not_overwrite_each_other(tmp_path, images, weights):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "000.png").write_bytes((images / "001.png").read_bytes())
+    line = ["infer", str(images / "000.png"), str(other / "000.png"), "--out", str(tmp_path / "look")]
+    assert main([*line, "--checkpoint", str(weights), "--set", "input_size=[96, 64]"]) == 0
+    assert {path.name for path in (tmp_path / "look").glob("*_depth.png")} == {"000_depth.png", "000_2_depth.png"}
+
+
+def test_outputs_that_exist_or_cannot_be_made(tmp_path, images, weights, capsys):
+    bag = tmp_path / "bag"
+    assert main(["convert", str(images), str(bag)]) == 0
+    assert "no camera_info" in capsys.readouterr().err
+    for line in (["convert", images, bag], ["process", bag, images], ["synth", bag]):
+        assert "exists" in failing(capsys, *line)
+    blocked = tmp_path / "file"
+    blocked.write_text("x")
+    assert "file" in failing(capsys, "convert", images, blocked / "bag")
+    assert "file" in failing(capsys, "demo", "--out", blocked / "demo", "--checkpoint", weights)
+
+
+def test_demo_tries_the_checkpoint_before_the_long_work(tmp_path, capsys):
+    assert "nowhere.pt" in failing(capsys, "demo", "--out", tmp_path / "demo", "--checkpoint", tmp_path / "nowhere.pt")
+    assert not (tmp_path / "demo").exists()
+
+
 def test_info(weights, capsys):
     assert main(["info", str(weights), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

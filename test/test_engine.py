@@ -64,7 +64,8 @@ def test_odometry_scales_with_the_mean_inverse_depth():
     np.testing.assert_allclose([s.odom_from_camera[2, 3] for s in states], step * np.arange(4), rtol=1e-6)
     assert [s.segment for s in states] == [0] * 4
     assert states[0].dt_s == 0 and states[1].dt_s == pytest.approx(0.1)
-    assert all((s.pose_variance > 0).all() and (s.step_variance > 0).all() for s in states)
+    assert all((np.linalg.eigvalsh(s.pose_covariance) > 0).all() for s in states)
+    assert all((np.diag(s.step_covariance) > 0).all() for s in states)
 
 
 def test_turning_moves_along_an_arc():
@@ -89,7 +90,7 @@ def test_a_break_empties_the_buffer(stamp_ns, reason, keeps_pose):
     same = np.allclose(broken.odometry.odom_from_camera, before.odom_from_camera)
     assert same == keeps_pose
     if keeps_pose:
-        assert broken.odometry.pose_variance.min() >= np.pi**2
+        assert np.diag(broken.odometry.pose_covariance).min() >= np.pi**2
     after = run(frame(10, stamp_ns=10**18 + stamp_ns + STEP_NS))
     assert after.restart is None and backend.calls[-1][1] is not None
     assert after.odometry.segment == broken.odometry.segment
@@ -159,7 +160,7 @@ def test_fixed_scale_gives_metres_and_a_range():
     far = engine(FakeBackend(disp=0.0), scale={"mode": "fixed", "value": 10.0}, max_depth_m=5.0)(frame(0))
     assert np.isposinf(far.depth).all()
     near = engine(FakeBackend(disp=1.0), scale={"mode": "fixed", "value": 1.0}, min_depth_m=0.5)(frame(0))
-    assert np.isnan(near.depth).all()
+    assert np.isneginf(near.depth).all()
 
 
 def test_output_size_carries_the_camera_along():
@@ -256,3 +257,75 @@ def test_what_cannot_be_loaded(tmp_path):
 def test_input_size_comes_from_the_parameter_or_the_checkpoint(option, told, expected_wh):
     config = build(DepthConfig, {"input_size": option})
     assert input_size_hw(config, {} if told is None else {"input_size": told})[::-1] == expected_wh
+
+
+def test_the_callers_array_may_be_filled_again():
+    backend = FakeBackend()
+    run = engine(backend)
+    image = np.full((96, 128, 3), 10, np.uint8)
+    made = run(Frame(image, 0))
+    image[:] = 200
+    assert made.image.max() == 10
+    made.image[:] = 99
+    run(Frame(image, STEP_NS))
+    assert backend.calls[1][1].max() == 10, "the support frame is what was seen, whoever wrote to its arrays since"
+
+
+def test_camera_info_that_comes_late_does_not_break_the_sequence():
+    run = engine()
+    run(frame(0))
+    late = run(frame(1, intrinsics=CameraIntrinsics(50.0, 50.0, 32.0, 24.0, 64, 48)))
+    assert late.restart is None and late.odometry.segment == 0
+
+
+def test_one_bad_number_does_not_spoil_the_odometry():
+    backend = FakeBackend()
+    run = engine(backend)
+    run(frame(0)), run(frame(1))
+    backend.disp = float("nan")
+    bad = run(frame(2)).odometry
+    backend.disp = 0.5
+    good = run(frame(3)).odometry
+    assert np.isfinite(bad.odom_from_camera).all() and bad.segment == 1
+    assert np.isfinite(good.odom_from_camera).all() and np.isfinite(good.pose_covariance).all()
+
+
+def test_the_far_end_of_the_networks_is_sky():
+    assert np.isposinf(engine(FakeBackend(disp=0.0))(frame(0)).depth).all()
+    assert np.isfinite(engine(FakeBackend(disp=0.01))(frame(0)).depth).all()
+
+
+def test_uncertainty_turns_with_the_camera():
+    """Doubt about the way ahead, gathered before a quarter turn, is doubt sideways after it."""
+    from defeat_ros.geometry import rotation_from_vector, transform
+    from defeat_ros.inference.odometry import OdometryTracker
+
+    tracker = OdometryTracker()
+    tracker.restart(keep_pose=False)
+    for length in (1.0, 3.0, 1.0, 3.0):
+        before = tracker.step(transform(np.eye(3), np.array([0.0, 0.0, length])), 0.1).pose_covariance
+    assert before[2, 2] > 100 * before[0, 0]
+    turn = transform(rotation_from_vector(np.array([0.0, np.pi / 2, 0.0])), np.zeros(3))
+    after = tracker.step(turn, 0.1).pose_covariance
+    assert after[0, 0] >= 0.99 * before[2, 2]
+
+
+def test_many_feature_channels_are_resized():
+    from defeat_ros.preprocess import resize_map
+
+    values = np.random.default_rng(0).normal(size=(6, 8, 700)).astype(np.float32)
+    made = resize_map(values, (12, 16))
+    assert made.shape == (12, 16, 700)
+    np.testing.assert_allclose(made[..., 650], cv2.resize(values[..., 650], (16, 12)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("size_hw", [(352, 480), (100, 480), (352, 1920), (352, 300), (100, 300)])
+def test_resizing_keeps_the_mean_brightness(size_hw):
+    """Columns of which one in four is white; where only one side shrank, plain bilinear made them all white or black."""
+    from defeat_ros.preprocess import resize_image
+
+    image = np.zeros((300, 1920, 3), np.uint8)
+    image[:, ::4] = 255
+    made = resize_image(image, size_hw)
+    assert made.shape == (*size_hw, 3)
+    assert abs(made.mean() - 64) < 3

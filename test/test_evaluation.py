@@ -63,3 +63,11 @@ def test_standing_still_is_no_crash():
     still = np.zeros((5, 3))
     moving = np.arange(15.0).reshape(5, 3)
     assert np.isfinite(ate_rmse(still, moving, with_scale=True))
+
+
+def test_sky_does_not_enter_the_scale():
+    truth = np.array([[10.0, 20.0, 30.0, 40.0, 50.0]])
+    guess = np.array([[100.0, 200.0, 300.0, np.inf, np.inf]])
+    errors = depth_errors(guess, truth, median_scaling=True)
+    assert errors["scale"] == pytest.approx(0.1)
+    assert errors["abs_rel"] == pytest.approx((80 / 40 - 1 + 80 / 50 - 1) / 5)

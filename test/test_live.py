@@ -27,11 +27,6 @@ from defeat_ros.preprocess import to_tensor
 START_NS = 1_700_000_000 * 10**9
 
 
-@pytest.fixture(autouse=True)
-def own_domain(monkeypatch):
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(new_domain()))
-
-
 def write_bag(path: Path, images: list[np.ndarray], gap_ns: int) -> None:
     make = bag_messages()
     height, width = images[0].shape[:2]
@@ -56,7 +51,7 @@ def test_live_and_offline_agree_to_the_last_bit_and_every_frame_is_booked(tmp_pa
     images = [rng.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(12)]
     write_bag(tmp_path / "in", images, gap_ns=250_000_000)
     settings = {"checkpoint": str(weights), "input_size": [192, 128]}
-    live = run_live(tmp_path, 3.0, {**settings, "use_sim_time": True})
+    live = run_live(tmp_path, 3.0, {**settings, "use_sim_time": True}, new_domain())
     process_bag(tmp_path / "in", tmp_path / "offline", DepthEngine.from_ckpt(weights, input_size=[192, 128]))
     through_dds, offline = depths(tmp_path / "out"), depths(tmp_path / "offline")
     assert len(offline) == 12 and len(through_dds) >= 3
@@ -97,7 +92,7 @@ def test_golden_checkpoint_from_file_to_topic(golden, tmp_path):
     with torch.no_grad():
         expected = disp_to_depth(model.depth_net(to_tensor(image))[("disp", 0)][0, 0].numpy())
     write_bag(tmp_path / "in", [image] * 4, gap_ns=500_000_000)
-    run_live(tmp_path, 2.0, {"checkpoint": str(path), "input_size": [224, 160], "use_sim_time": True})
+    run_live(tmp_path, 2.0, {"checkpoint": str(path), "input_size": [224, 160], "use_sim_time": True}, new_domain())
     found = depths(tmp_path / "out")
     assert found
     for depth in found.values():

@@ -9,7 +9,7 @@ import pytest
 from defeat_ros import CameraIntrinsics, DepthEngine, Frame
 from defeat_ros.data.bag import BagReader, BagWriter, bag_messages
 from defeat_ros.data.messages import depth_from_message, stamp_from_message
-from defeat_ros.errors import DefeatError, OutputError, SourceError
+from defeat_ros.errors import CheckpointError, DefeatError, FrameError, OutputError, SourceError
 from defeat_ros.inference.process import process_bag
 from defeat_ros.networks import make_untrained
 
@@ -90,7 +90,9 @@ def test_bad_frames_are_dropped_by_name_and_the_rest_goes_on(tmp_path, weights):
     done = process_bag(write_bag(tmp_path / "in", 7, spoil=spoil), tmp_path / "out", engine(weights))
     assert done.counts.received == 7 and done.counts.pending == 0
     assert done.counts.published + sum(done.counts.dropped.values()) == 7
-    assert len(done.counts.dropped) == 4 or sum(done.counts.dropped.values()) == 4, done.counts.dropped
+    assert done.counts.dropped == {
+        "rejected_unknown_encoding": 1, "rejected_short_data": 1, "rejected_duplicate_stamp": 1, "rejected_bad_size": 1,
+    }  # fmt: skip
     assert any("zebra8" in line for line in done.warnings)
 
 
@@ -164,3 +166,27 @@ def test_mount_comes_from_tf_static(tmp_path, weights):
         last = [message.message for message in bag.messages()][-1].pose.pose.position
     x, y, z = (mount @ states[-1].odom_from_camera @ np.linalg.inv(mount))[:3, 3]
     np.testing.assert_allclose([last.x, last.y, last.z], [x, y, z], atol=1e-12)
+
+
+def test_a_frame_that_fills_no_topic_is_not_called_published(tmp_path, weights):
+    source = write_bag(tmp_path / "in", 2, camera=None)
+    done = process_bag(source, tmp_path / "out", engine(weights), ("depth/camera_info",))
+    assert (done.counts.published, done.counts.dropped) == (0, {"nothing_to_publish": 2})
+
+
+def test_features_at_an_input_too_small_are_refused_at_once(tmp_path, weights):
+    with pytest.raises(FrameError, match="cannot compute features: image size is 96x64"):
+        process_bag(write_bag(tmp_path / "in", 2), tmp_path / "out", engine(weights), ("features/image",))
+    assert not (tmp_path / "out").exists()
+
+
+def test_backwards_stamps_start_over(tmp_path, weights):
+    spoil = {3: {"stamp_ns": 10**18 - 5 * 10**9}}
+    done = process_bag(write_bag(tmp_path / "in", 6, spoil=spoil), tmp_path / "out", engine(weights))
+    assert done.counts.published == 6
+
+
+def test_weights_without_the_full_scale_are_refused(tmp_path):
+    make_untrained(tmp_path / "coarse.safetensors", seed=0, scales=[1, 2])
+    with pytest.raises(CheckpointError, match=r"scales \[1, 2\], expected 0"):
+        engine(tmp_path / "coarse.safetensors")

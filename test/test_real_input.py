@@ -39,13 +39,12 @@ def depth_bytes(bag_path: Path) -> dict[int, bytes]:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_live_and_offline(name, shared_dir, tmp_path, monkeypatch):
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(new_domain()))
+def test_live_and_offline(name, shared_dir, tmp_path):
     source, camera = SOURCES[name]
     converted = convert(shared_dir / "data" / source, tmp_path / "in", intrinsics=camera, fps=10.0)
     weights = tmp_path / "untrained.safetensors"
     make_untrained(weights, seed=0)
-    live = run_live(tmp_path, converted.duration_s, {"checkpoint": str(weights), "use_sim_time": True})
+    live = run_live(tmp_path, converted.duration_s, {"checkpoint": str(weights), "use_sim_time": True}, new_domain())
     frames = summarise(read_result(tmp_path / "in", tmp_path / "out"), live)["frames"]
     offline = []
     for run in ("first", "second"):

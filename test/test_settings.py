@@ -1,5 +1,7 @@
 """Configuration: one description, clear refusals."""
 
+from pathlib import Path
+
 import pytest
 
 from defeat_ros.errors import ConfigError
@@ -35,6 +37,7 @@ def test_nested_and_dotted_names_mean_the_same():
         ({"input_size": [480]}, "'input_size' is [480], expected 2 values"),
         ({"input_size": [480, 0]}, "'input_size' is [480, 0], expected width and height"),
         ({"input_size": "480x352"}, "expected a list"),
+        ({"base_from_camera": [float("inf")] * 6}, "'base_from_camera' is (inf"),
         ({"base_from_camera": [1.0]}, "'base_from_camera' is [1.0], expected x y z roll pitch yaw"),
         ({"min_depth_m": 9.0, "max_depth_m": 3.0}, "'min_depth_m' is 9.0, expected less than 3.0"),
     ],
@@ -59,6 +62,8 @@ def test_params_file(tmp_path):
     [
         ("a: [", "is not YAML"),
         ("device: cpu\n", "has no 'ros__parameters'"),
+        ("depth_node:\n  device: cpu\n", "'depth_node' of parameter file"),
+        ("camera_driver:\n  ros__parameters:\n    fps: 3\n", "has no 'ros__parameters' under '/**' or 'depth_node'"),
         ("- 1\n", "has no 'ros__parameters'"),
         ("", "has no 'ros__parameters'"),
         ("/**:\n  ros__parameters:\n    devise: cpu\n", "unknown parameter 'devise'"),
@@ -77,3 +82,24 @@ def test_bad_params_files(tmp_path, content, expected):
 def test_missing_params_file(tmp_path):
     with pytest.raises(ConfigError, match="cannot read parameter file .*none.yaml"):
         load_config(tmp_path / "none.yaml")
+
+
+def test_numbers_as_yaml_writes_them_and_null():
+    config = build(DepthConfig, {"scale.value": "1e1", "max_gap_s": 2, "checkpoint": None})
+    assert (config.scale.value, config.max_gap_s, config.checkpoint) == (10.0, 2.0, "")
+
+
+def test_the_sections_of_a_robots_file_are_told_apart(tmp_path):
+    file = tmp_path / "robot.yaml"
+    file.write_text(
+        "/**:\n  ros__parameters:\n    scale: {mode: fixed}\n    autostart: false\n"
+        "camera_driver:\n  ros__parameters:\n    fps: 30\n"
+        "/front/depth_node:\n  ros__parameters:\n    scale: {value: 2.0}\n    qos_overrides: {/image: {depth: 3}}\n"
+    )
+    config = load_config(file)
+    assert (config.scale.mode, config.scale.value) == ("fixed", 2.0)
+
+
+def test_the_file_we_ship_is_taken_as_it_is():
+    shipped = Path(__file__).resolve().parents[1] / "config" / "depth.yaml"
+    assert load_config(shipped) == DepthConfig()

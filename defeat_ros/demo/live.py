@@ -34,13 +34,14 @@ class LiveRun:
     began_ns: int
 
 
-def run_live(folder: Path, seconds: float, parameters: Mapping[str, Any]) -> LiveRun:
+def run_live(folder: Path, seconds: float, parameters: Mapping[str, Any], domain: int | None = None) -> LiveRun:
     """Play `folder/in` at its recorded rate into the node, and record what it publishes to `folder/out`.
 
     Args:
         folder: holds the bag; takes the processes' output too, in `logs/`.
         seconds: length of the bag, for the progress bar.
         parameters: of the node, by name.
+        domain: ROS domain of the processes; None: one that is not the user's own.
 
     Raises:
         DefeatError: a process could not start or failed; the end of its log is quoted.
@@ -49,7 +50,7 @@ def run_live(folder: Path, seconds: float, parameters: Mapping[str, Any]) -> Liv
     remappings = ["-r", "image:=/camera/image_raw", "-r", "camera_info:=/camera/camera_info"]
     topics = [*(f"/{name}" for name in RECORDED), "/diagnostics"]
     told = folder / "logs" / "player.json"
-    processes = _Processes(folder / "logs")
+    processes = _Processes(folder / "logs", 1 + os.getpid() % 100 if domain is None else domain)
     try:
         processes.start("node", "--ros-args", *settings, *remappings)
         processes.start("recorder", str(folder / "out"), "--topics", *topics)
@@ -71,14 +72,13 @@ def run_live(folder: Path, seconds: float, parameters: Mapping[str, Any]) -> Liv
 class _Processes:
     """Modules of `defeat_ros.ros`, each running as a process with a log file."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, domain: int) -> None:
         folder.mkdir()
         self._folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         # A domain of its own, so that the demonstration and a robot beside it do not hear each other.
-        domain = os.environ.get("ROS_DOMAIN_ID") or str(1 + os.getpid() % 100)
         # Without buffering, a log shows how far a process came.
-        extra = {"ROS_DOMAIN_ID": domain, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONUNBUFFERED": "1"}
+        extra = {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONUNBUFFERED": "1"}
         self._environment = {**os.environ, **extra}
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -101,6 +101,8 @@ class _Processes:
             for name, process in self._running.items():
                 if process.poll():
                     raise DefeatError(f"the {name} ended with {process.returncode}: {self._last_words(name)}")
+            if "cannot configure" in self.log("node"):
+                raise DefeatError(f"the node could not configure: {self._last_words('node')}")
             now = time.monotonic()
             if now > began + timeout_s:
                 raise DefeatError(f"the live run was not ready after {timeout_s:.0f} s: {self._last_words('node')}")

@@ -18,9 +18,9 @@ from defeat_ros.demo.drive_result import read_result, write_json
 from defeat_ros.demo.live import run_live
 from defeat_ros.demo.preview import write_preview
 from defeat_ros.demo.summary import summarise, summary_rows
-from defeat_ros.errors import CheckpointError, OutputError
+from defeat_ros.errors import OutputError
 from defeat_ros.geometry import BODY_FROM_OPTICAL, invert, xyz_rpy_from_transform
-from defeat_ros.inference.weights import find_checkpoint
+from defeat_ros.inference.weights import find_checkpoint, shipped_checkpoints
 from defeat_ros.progress import progress_bar
 
 MARKER = ".defeat_ros_demo"
@@ -40,11 +40,11 @@ def run_demo(config: DriveConfig, out: Path, checkpoint: str = "") -> None:
         DefeatError: the node could not start; its log is quoted.
     """
     began = time.monotonic()
-    _prepare(out)
-    with progress_bar("rendering", round(config.seconds * config.fps)) as advance:
-        record_drive(config, out / "in", advance)
-    rendered = time.monotonic()
     with _weights(checkpoint) as weights:
+        _prepare(out)
+        with progress_bar("rendering", round(config.seconds * config.fps)) as advance:
+            record_drive(config, out / "in", advance)
+        rendered = time.monotonic()
         mount = NightDrive(config).base_from_camera @ invert(BODY_FROM_OPTICAL)
         parameters = {
             "checkpoint": str(weights),
@@ -86,15 +86,15 @@ def _prepare(out: Path) -> None:
 
 @contextmanager
 def _weights(checkpoint: str) -> Iterator[Path]:
-    """The weights to use; UNTRAINED ones live only as long as the demonstration."""
-    from defeat_ros.networks import make_untrained
+    """The weights to use, tried before the long work begins; UNTRAINED ones live only as long as the demonstration."""
+    from defeat_ros.networks import DeFeatNet, make_untrained
 
-    try:
-        found = find_checkpoint(checkpoint)
-    except CheckpointError:
+    if checkpoint or shipped_checkpoints():
+        found = find_checkpoint(checkpoint).resolve()
+        DeFeatNet.from_ckpt(found)
+        yield found
+    else:
         with tempfile.TemporaryDirectory(prefix="defeat_ros_") as folder:
             made = Path(folder) / f"UNTRAINED_seed{UNTRAINED_SEED}.safetensors"
             make_untrained(made, seed=UNTRAINED_SEED)
             yield made
-    else:
-        yield found.resolve()

@@ -11,7 +11,7 @@ def depth_errors(
     """The errors of Eigen et al. (NIPS 2014) over the pixels whose truth lies in the range.
 
     Args:
-        depth: (H, W), metres or scene units; pixels that are not finite count as `max_m`.
+        depth: (H, W), positive, metres or scene units; pixels that are not finite count as `max_m` after scaling.
         truth: (H, W), metres; not finite or outside (min_m, max_m): ignored.
         median_scaling: multiply the depth by median(truth) / median(depth) first.
 
@@ -25,9 +25,9 @@ def depth_errors(
         return None
     gt = truth[valid].astype(np.float64)
     predicted = depth[valid].astype(np.float64)
-    predicted = np.where(np.isfinite(predicted), predicted, max_m)
-    scale = float(np.median(gt) / np.median(predicted)) if median_scaling else 1.0
-    predicted = np.clip(predicted * scale, min_m, max_m)
+    known = np.isfinite(predicted)
+    scale = float(np.median(gt[known]) / np.median(predicted[known])) if median_scaling and known.any() else 1.0
+    predicted = np.clip(np.where(known, predicted * scale, max_m), min_m, max_m)
     ratio = np.maximum(gt / predicted, predicted / gt)
     difference = predicted - gt
     return {

@@ -114,8 +114,8 @@ def resolve_device(requested: str, cuda_count: int) -> str:
     return f"cuda:{int(index or 0)}"
 
 
-def make_backend(model: DeFeatNet, backend: str, device: str, precision: str) -> Backend:
-    """The runtime that the parameters ask for; 'auto' precision is float16 on a GPU and float32 elsewhere.
+def make_backend(model: DeFeatNet, device: str, precision: str) -> Backend:
+    """The runtime for a device; 'auto' precision is float16 on a GPU and float32 elsewhere.
 
     Raises:
         BackendError: see `resolve_device`.

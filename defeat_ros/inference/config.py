@@ -12,6 +12,9 @@ import yaml
 from defeat_ros.errors import ConfigError
 from defeat_ros.settings import build, flatten, option
 
+OUR_NODES = ("**", "*", "depth_node")
+NODE_PARAMETERS = ("autostart", "use_sim_time", "start_type_description_service")
+
 
 @dataclass(frozen=True)
 class ScaleConfig:
@@ -25,7 +28,7 @@ class ScaleConfig:
 class FeatureConfig:
     """What is published of the dense features."""
 
-    stride: int = option(1, "publish every n-th pixel of the features in both directions", minimum=1, maximum=16)
+    stride: int = option(1, "publish features at 1/n of the output size in both directions", minimum=1, maximum=16)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class DepthConfig:
     max_gap_s: float = option(
         0.5, "a longer pause between frames starts a new odometry segment, s", minimum=0.0, maximum=3600.0
     )
-    min_depth_m: float = option(0.0, "closer depth becomes NaN, m; applies once the scale is known", minimum=0.0)
+    min_depth_m: float = option(0.0, "closer depth becomes -Inf, m; applies once the scale is known", minimum=0.0)
     max_depth_m: float = option(
         1000.0, "depth beyond becomes +Inf (sky), m; applies once the scale is known", minimum=0.0
     )
@@ -75,7 +78,10 @@ class DepthConfig:
 
 
 def read_params_file(path: str | Path) -> dict[str, Any]:
-    """The parameters of a ROS YAML file (`/**: ros__parameters: ...`) as a nested dictionary.
+    """The parameters that a ROS YAML file (`/**: ros__parameters: ...`) has for depth_node, with dotted names.
+
+    Sections of other nodes and parameters that concern a running node only (`autostart`, `use_sim_time`,
+    `qos_overrides`) are left out.
 
     Raises:
         ConfigError: the file cannot be read, is no YAML, or has another layout.
@@ -86,14 +92,22 @@ def read_params_file(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read parameter file '{path}': {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"parameter file '{path}' is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, Mapping) or not all(
-        isinstance(node, Mapping) and isinstance(node.get("ros__parameters"), Mapping) for node in tree.values()
-    ):
-        raise ConfigError(f"parameter file '{path}' has no 'ros__parameters' under a node name such as '/**'")
     merged: dict[str, Any] = {}
-    for node in tree.values():
-        merged.update(node["ros__parameters"])
-    return merged
+    sections = 0
+    for name, node in tree.items() if isinstance(tree, Mapping) else ():
+        if str(name).strip("/").rpartition("/")[2] in OUR_NODES:
+            if not isinstance(node, Mapping) or not isinstance(node.get("ros__parameters"), Mapping):
+                raise ConfigError(f"section {name!r} of parameter file '{path}' has no 'ros__parameters'")
+            merged.update(flatten(node["ros__parameters"]))
+            sections += 1
+    if not sections:
+        raise ConfigError(f"parameter file '{path}' has no 'ros__parameters' under '/**' or 'depth_node'")
+    return {name: value for name, value in merged.items() if not _of_any_node(name)}
+
+
+def _of_any_node(name: str) -> bool:
+    """Whether a parameter belongs to running as a ROS node, not to depth."""
+    return name in NODE_PARAMETERS or name.startswith("qos_overrides.")
 
 
 def load_config(params_file: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> DepthConfig:
@@ -102,7 +116,6 @@ def load_config(params_file: str | Path | None = None, overrides: Mapping[str, A
     Raises:
         ConfigError: see `read_params_file` and `settings.build`.
     """
-    merged = flatten(read_params_file(params_file)) if params_file else {}
-    merged.update(overrides or {})
-    merged.pop("use_sim_time", None)  # a parameter of every ROS node, not ours
+    merged = read_params_file(params_file) if params_file else {}
+    merged.update(flatten(overrides or {}))
     return build(DepthConfig, merged)

@@ -17,7 +17,7 @@ import numpy as np
 
 from defeat_ros.errors import FrameError
 from defeat_ros.frame import CameraIntrinsics, Frame, Odometry, Prediction
-from defeat_ros.geometry import disp_to_depth, earlier_from_later, inverse_depth, resize_intrinsics
+from defeat_ros.geometry import FARTHEST_UNIT, disp_to_depth, earlier_from_later, inverse_depth, resize_intrinsics
 from defeat_ros.inference.backends import Backend, NetworkOutput
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.frame_buffer import FrameBuffer, Support
@@ -25,6 +25,9 @@ from defeat_ros.inference.odometry import OdometryTracker
 from defeat_ros.inference.weights import EngineInfo, input_size_hw, load_backend
 from defeat_ros.preprocess import Rectifier, resize_image, resize_map, unit_features
 from defeat_ros.settings import build
+
+BEYOND_UNIT = 0.99 * FARTHEST_UNIT
+"""The networks cannot say farther than `FARTHEST_UNIT`; what they put there is sky or out of range."""
 
 RESULTS = ("depth", "features", "odometry")
 """What can be asked of the engine."""
@@ -100,7 +103,9 @@ class DepthEngine:
         if "features" in want and self.features_problem:
             raise FrameError(self.features_problem, reason="input_too_small")
         view = self._view(frame)
-        support, restart = self._buffer.admit(frame.stamp_ns, (frame.size_hw, frame.intrinsics))
+        # Intrinsics that do not change the image may come late: the networks do not see them.
+        bent = frame.intrinsics if frame.intrinsics is not None and frame.intrinsics.needs_rectification else None
+        support, restart = self._buffer.admit(frame.stamp_ns, (frame.size_hw, bent))
         if restart in ("backwards", "reset", "time_jump"):
             self._tracked_stamp_ns = None
         output = self._backend.run(view.network_image, support.image if support else None, _network_work(want))
@@ -125,7 +130,11 @@ class DepthEngine:
             if self._rectifier is None or self._rectifier.camera != camera:
                 self._rectifier = Rectifier(camera)
             image, seen = self._rectifier(image), self._rectifier.seen
+        else:
+            image = image.copy()  # the caller may fill the same array with the next frame
         network_image = resize_image(image, self._network_hw)
+        if network_image is image:
+            network_image = image.copy()  # one goes out, the other one stays as support of the next frame
         width, height = self.config.output_size
         if not width:
             height, width = frame.size_hw
@@ -136,11 +145,14 @@ class DepthEngine:
 
     def _depth(self, output: NetworkOutput, view: _View, scale: float | None) -> np.ndarray:
         assert output.disp is not None
-        depth = disp_to_depth(resize_map(output.disp, view.image.shape[:2]))
+        units = disp_to_depth(resize_map(output.disp, view.image.shape[:2]))
+        beyond = units >= BEYOND_UNIT
+        depth = units
         if scale is not None:
-            depth = depth * np.float32(scale)
-            depth = np.where(depth > self.config.max_depth_m, np.float32(np.inf), depth)
-            depth = np.where(depth < self.config.min_depth_m, np.float32(np.nan), depth)
+            depth = units * np.float32(scale)
+            beyond |= depth > self.config.max_depth_m
+            depth = np.where(depth < self.config.min_depth_m, np.float32(-np.inf), depth)
+        depth = np.where(beyond, np.float32(np.inf), depth)
         if view.seen is not None:
             depth = np.where(view.seen, depth, np.float32(np.nan))
         return depth
@@ -161,6 +173,9 @@ class DepthEngine:
         mean_inverse = float(np.mean(inverse_depth(output.disp), dtype=np.float64))
         step = earlier_from_later(output.axisangle, output.translation, mean_inverse)
         step[:3, 3] *= 1.0 if scale is None else scale
+        if not np.isfinite(step).all():
+            self._tracker.restart(keep_pose=True)  # numbers overflowed: one bad frame must not spoil the rest
+            return self._tracker.first()
         return self._tracker.step(step, (stamp_ns - support.stamp_ns) / 1e9)
 
 

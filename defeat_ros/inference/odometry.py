@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from defeat_ros.frame import Odometry
-from defeat_ros.geometry import vector_from_rotation
+from defeat_ros.geometry import adjoint, invert, vector_from_rotation
 
 UNKNOWN_VARIANCE = np.array([1e6, 1e6, 1e6, np.pi**2, np.pi**2, np.pi**2])
 """Of a pose after an unobserved motion: anywhere, any heading."""
@@ -27,7 +27,7 @@ class OdometryTracker:
     def __init__(self) -> None:
         self._segment = -1
         self._pose = np.eye(4)
-        self._pose_variance = np.zeros(6)
+        self._pose_covariance = np.diag(FLOOR_VARIANCE)
         self._step_variance: np.ndarray | None = None
         self._rate: np.ndarray | None = None
 
@@ -39,10 +39,10 @@ class OdometryTracker:
                 continuous, REP 105); otherwise from the identity.
         """
         if keep_pose:
-            self._pose_variance = UNKNOWN_VARIANCE.copy()
+            self._pose_covariance = np.diag(UNKNOWN_VARIANCE)
         else:
             self._pose = np.eye(4)
-            self._pose_variance = np.zeros(6)
+            self._pose_covariance = np.diag(FLOOR_VARIANCE)
         self._step_variance = self._rate = None
         self._segment += 1
 
@@ -64,7 +64,9 @@ class OdometryTracker:
         self._rate = motion / dt_s
         variance = np.maximum(self._step_variance, FLOOR_VARIANCE)
         self._pose = self._pose @ previous_from_camera
-        self._pose_variance = self._pose_variance + variance
+        # What was uncertain so far, seen from where the camera is now (Barfoot, State Estimation for Robotics, 7.3).
+        carried = adjoint(invert(previous_from_camera))
+        self._pose_covariance = carried @ self._pose_covariance @ carried.T + np.diag(variance)
         return self._state(previous_from_camera, dt_s, variance)
 
     def _state(self, step: np.ndarray, dt_s: float, variance: np.ndarray) -> Odometry:
@@ -72,7 +74,7 @@ class OdometryTracker:
             odom_from_camera=self._pose.copy(),
             previous_from_camera=step,
             dt_s=dt_s,
-            step_variance=variance,
-            pose_variance=np.maximum(self._pose_variance, FLOOR_VARIANCE),
+            step_covariance=np.diag(variance),
+            pose_covariance=self._pose_covariance.copy(),
             segment=self._segment,
         )

@@ -59,7 +59,7 @@ class OutputComposer:
         factory: makes messages for rclpy or for a bag.
         config: names of frames.
         base_from_camera: (4, 4) pose of the optical frame in the base frame; None: the camera is the base's origin,
-            looking along its x axis.
+            looking along its x axis. It may be set anew where a new odometry segment begins.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class OutputComposer:
     ) -> None:
         self._factory = factory
         self._config = config
-        self._base_from_camera = BODY_FROM_OPTICAL if base_from_camera is None else base_from_camera
+        self.base_from_camera = BODY_FROM_OPTICAL if base_from_camera is None else base_from_camera
         self._feature_colors = FeatureColors()
 
     def messages(self, prediction: Prediction, topics: Collection[str]) -> dict[str, Any]:
@@ -103,16 +103,17 @@ class OutputComposer:
 
     def odom_from_base(self, odometry: Odometry) -> np.ndarray:
         """Pose of the base (4, 4) in the odometry frame, which is where the base stood when the segment began."""
-        return self._base_from_camera @ odometry.odom_from_camera @ invert(self._base_from_camera)
+        return self.base_from_camera @ odometry.odom_from_camera @ invert(self.base_from_camera)
 
     def _odometry(self, odometry: Odometry, stamp_ns: int) -> Any:
-        mount = self._base_from_camera
+        mount = self.base_from_camera
         pose = self.odom_from_base(odometry)
         step = mount @ odometry.previous_from_camera @ invert(mount)
         to_base = adjoint(mount)
-        step_covariance = to_base @ np.diag(odometry.step_variance) @ to_base.T
-        turned = np.kron(np.eye(2), pose[:3, :3] @ mount[:3, :3])
-        pose_covariance = turned @ np.diag(odometry.pose_variance) @ turned.T
+        step_covariance = to_base @ odometry.step_covariance @ to_base.T
+        # From the base's own axes to those of the odometry frame, in which ROS wants it.
+        turned = np.kron(np.eye(2), pose[:3, :3]) @ to_base
+        pose_covariance = turned @ odometry.pose_covariance @ turned.T
         rate = 1.0 / odometry.dt_s if odometry.dt_s else 0.0
         # The step is told in the base as it was before; the twist belongs to the base as it is now.
         twist = np.concatenate([step[:3, :3].T @ step[:3, 3], rotation_vector(step[:3, :3])]) * rate

@@ -73,7 +73,10 @@ def picture_frames(
     want = ["depth"] if engine.features_problem else ["depth", "features"]
     feature_colors, done, skipped = FeatureColors(), 0, []
     mark = "" if engine.info.trained else "  UNTRAINED"
-    for name, frame in frames:
+    taken: dict[str, int] = {}
+    for given, frame in frames:
+        taken[given] = taken.get(given, 0) + 1
+        name = given if taken[given] == 1 else f"{given}_{taken[given]}"  # a/1.png and b/1.png
         if isinstance(frame, DefeatError):
             skipped.append(f"{name}: {frame}")
             continue

@@ -84,7 +84,7 @@ def process_bag(
                 else:
                     for name, message in made.items():
                         writer.write(f"/{name}", message, item.stamp_ns)
-                    ledger.publish()
+                    ledger.publish() if made else ledger.drop("nothing_to_publish")
                 on_frame()
         if bag.lost:
             notes.add("damage", f"the bag is damaged: {bag.lost}")

@@ -53,15 +53,19 @@ def find_checkpoint(name: str) -> Path:
     """
     if name:
         return Path(name).expanduser()
-    folder = share_directory() / "ckpt"
-    shipped = sorted(folder.glob("*.safetensors"))
+    shipped = shipped_checkpoints()
     if len(shipped) != 1:
         found = ", ".join(path.name for path in shipped) or "none"
         raise CheckpointError(
-            f"parameter 'checkpoint' is empty and '{folder}' holds {found}, expected one .safetensors there "
-            "or the path of a checkpoint; see ckpt/README.md"
+            f"parameter 'checkpoint' is empty and '{share_directory() / 'ckpt'}' holds {found}, "
+            "expected one .safetensors there or the path of a checkpoint; see ckpt/README.md"
         )
     return shipped[0]
+
+
+def shipped_checkpoints() -> list[Path]:
+    """Our own weight files in ckpt/."""
+    return sorted((share_directory() / "ckpt").glob("*.safetensors"))
 
 
 def input_size_hw(config: DepthConfig, provenance: Mapping[str, Any]) -> tuple[int, int]:
@@ -92,6 +96,10 @@ def load_backend(config: DepthConfig) -> tuple[Backend, EngineInfo]:
     name = config.checkpoint_key
     checkpoint = read_checkpoint(find_checkpoint(config.checkpoint), key=(lambda x: x[name]) if name else None)
     size_hw = input_size_hw(config, checkpoint.provenance)
-    backend = make_backend(DeFeatNet.load(checkpoint), config.backend, config.device, config.precision)
+    model = DeFeatNet.load(checkpoint)
+    if 0 not in model.scales:
+        scales = list(model.scales)
+        raise CheckpointError(f"checkpoint '{checkpoint.path}' has scales {scales}, expected 0 (full size) among them")
+    backend = make_backend(model, config.device, config.precision)
     trained = bool(checkpoint.provenance.get("trained", True))
     return backend, EngineInfo.of(backend, size_hw, checkpoint.path.name, checkpoint.sha256, trained)
