@@ -321,7 +321,7 @@ def test_many_feature_channels_are_resized():
 
 @pytest.mark.parametrize("size_hw", [(352, 480), (100, 480), (352, 1920), (352, 300), (100, 300)])
 def test_resizing_keeps_the_mean_brightness(size_hw):
-    """Columns of which one in four is white; where only one side shrank, plain bilinear made them all white or black."""
+    """One column in four is white; bilinear alone, where only one side shrinks, makes all white or black."""
     from defeat_ros.preprocess import resize_image
 
     image = np.zeros((300, 1920, 3), np.uint8)
