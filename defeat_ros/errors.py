@@ -30,7 +30,7 @@ class MessageError(DefeatError):
 
     Attributes:
         reason: short name under which a ledger counts it: 'bad_message', 'unknown_encoding', 'bad_size', 'bad_step',
-            'short_data', 'too_large' or 'decode_failed'.
+            'short_data', 'too_large', 'decode_failed' or 'bad_stamp'.
     """
 
     def __init__(self, message: str, reason: str = "bad_message") -> None:

@@ -57,6 +57,49 @@ def vector_from_rotation(rotation: np.ndarray) -> np.ndarray:
     return outer[:, column] / np.linalg.norm(outer[:, column]) * angle
 
 
+def quaternion_from_rotation(rotation: np.ndarray) -> tuple[float, float, float, float]:
+    """Rotation (3, 3), orthonormal up to rounding, to a unit quaternion x, y, z, w with w >= 0.
+
+    Divides by the largest of the four components, so it is accurate for every angle (Shepperd 1978).
+    """
+    m = np.asarray(rotation, np.float64)
+    x, y, z = np.diag(m)
+    wx, wy, wz = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
+    xy, xz, yz = m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[1, 2] + m[2, 1]
+    # Each row is the quaternion times four times one of its components.
+    rows = np.array(
+        [
+            [1 + x - y - z, xy, xz, wx],
+            [xy, 1 - x + y - z, yz, wy],
+            [xz, yz, 1 - x - y + z, wz],
+            [wx, wy, wz, 1 + x + y + z],
+        ]
+    )
+    row = rows[int(np.argmax(np.diag(rows)))]
+    qx, qy, qz, qw = (float(value) for value in row * np.copysign(1.0 / np.linalg.norm(row), row[3]))
+    return qx, qy, qz, qw
+
+
+def rotation_from_quaternion(x: float, y: float, z: float, w: float) -> np.ndarray:
+    """Quaternion to a rotation (3, 3), the inverse of `quaternion_from_rotation`; it need not have unit length.
+
+    Raises:
+        ValueError: its length is zero or not finite. A message that was never filled has zeros: no rotation, and in
+            particular not the identity.
+    """
+    length = float(np.linalg.norm((x, y, z, w)))
+    if not 1e-9 < length < np.inf:
+        raise ValueError(f"quaternion is ({x}, {y}, {z}, {w}), expected one of length 1")
+    x, y, z, w = x / length, y / length, z / length, w / length
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
 def transform(rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
     """Rotation (3, 3) and translation (3,) as one transform (4, 4) float64."""
     matrix = np.eye(4)

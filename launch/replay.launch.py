@@ -8,36 +8,42 @@ import sys
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
-from launch import LaunchContext, LaunchDescription
+from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, OpaqueFunction, TimerAction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
+WAIT_S = "60"
+"""How long our own player waits for the node, as an argument of it."""
 ARGUMENTS = [
     DeclareLaunchArgument("bag", description="The rosbag to play."),
     DeclareLaunchArgument("rate", default_value="1.0", description="How much faster than recorded."),
     DeclareLaunchArgument("loop", default_value="false", choices=["true", "false", "True", "False"]),
-    DeclareLaunchArgument("delay", default_value="5.0", description="Seconds before the bag, for the node to load."),
+    DeclareLaunchArgument(
+        "delay",
+        default_value="10.0",
+        description="Seconds before `ros2 bag play`, for the node to load; our own player waits for the node itself.",
+    ),
 ]
 
 
-def player_command() -> list[str]:
-    """`ros2 bag play` where it is installed, else our own player."""
+def has_ros2_bag() -> bool:
+    """Whether `ros2 bag play` is installed."""
     try:
         get_package_prefix("ros2bag")
     except PackageNotFoundError:
-        installed = False
-    else:
-        installed = shutil.which("ros2") is not None
-    return ["ros2", "bag", "play"] if installed else [sys.executable, "-m", "defeat_ros.cli", "play"]
+        return False
+    return shutil.which("ros2") is not None
 
 
-def player(context: LaunchContext) -> list[TimerAction]:
-    """The player, once the node has had time to load."""
+def player(context: LaunchContext) -> list[Action]:
+    """`ros2 bag play` once the node has had time to load, else our own player, which waits until it has."""
+    with_ros2_bag = has_ros2_bag()
+    own = [sys.executable, "-m", "defeat_ros.cli", "play", "--wait-for-subscribers", WAIT_S]
     loop = LaunchConfiguration("loop").perform(context).lower() == "true"
     process = ExecuteProcess(
         cmd=[
-            *player_command(),
+            *(["ros2", "bag", "play"] if with_ros2_bag else own),
             LaunchConfiguration("bag"),
             "--clock",
             "--rate",
@@ -47,6 +53,8 @@ def player(context: LaunchContext) -> list[TimerAction]:
         name="player",
         output="screen",
     )
+    if not with_ros2_bag:
+        return [process]
     return [TimerAction(period=float(LaunchConfiguration("delay").perform(context)), actions=[process])]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from mcap.writer import Writer as McapWriter
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin
@@ -104,6 +105,23 @@ def write_ros1(path: Path, compression: str = "") -> Path:
             if topic not in known:
                 known[topic] = writer.add_connection(topic, name, typestore=types)
             writer.write(known[topic], stamp, types.serialize_ros1(_as_ros1(item, types), name))
+    return path
+
+
+def write_split(path: Path, count: int) -> Path:
+    """A bag of several files and their list, as recorders split long drives: a picture in each, a ns apart."""
+    make, scratch = bag_messages(), path.with_name(f"{path.name}_parts")
+    path.mkdir()
+    scratch.mkdir()
+    names = [f"{path.name}_{part}.mcap" for part in range(count)]
+    for part, name in enumerate(names):
+        stamp = START_NS + part
+        with BagWriter(scratch / name) as bag:
+            bag.write("/camera/image_raw", make.image(PICTURES[part], stamp_ns=stamp, frame_id="cam"), stamp)
+        (scratch / name / f"{name}.mcap").rename(path / name)
+    about = yaml.safe_load((scratch / names[0] / "metadata.yaml").read_text())
+    about["rosbag2_bagfile_information"]["relative_file_paths"] = names
+    (path / "metadata.yaml").write_text(yaml.safe_dump(about))
     return path
 
 

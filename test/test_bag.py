@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import shutil
 import sqlite3
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from struct import pack
 from typing import Any
 
 import numpy as np
@@ -22,14 +25,19 @@ from bag_tools import (
     write_ours,
     write_ros1,
     write_ros2,
+    write_split,
 )
 from rosbags.highlevel import AnyReader
+from rosbags.rosbag1 import Reader as Ros1Reader
+from rosbags.rosbag2 import Reader as Ros2Reader
+from rosbags.typesys import Stores, get_typestore
 
 from defeat_ros.data.bag import BagReader, BagWriter, bag_messages
 from defeat_ros.data.messages import image_from_message
 from defeat_ros.errors import DefeatError, MessageError, OutputError, SourceError
 from defeat_ros.frame import CameraIntrinsics
 
+IMAGE = "sensor_msgs/msg/Image"
 HEAD = {"stamp_ns": START_NS, "frame_id": "cam"}
 
 
@@ -216,8 +224,8 @@ def test_no_bags(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "magic.mcap").write_bytes(b"\x89MCAP0\r\n")
     for name, text in (
-        ("absent", "does not exist"), ("empty.mcap", "is empty"), ("text.bag", "is not a bag"),
-        ("folder", "is not a bag"), ("magic.mcap", "none of its 8 bytes"),
+        ("absent", "does not exist"), ("empty.mcap", "is empty"), ("folder", "is not a bag"),
+        ("text.bag", "is no MCAP, .*ROS 1 bag: it begins with b'hello, t'"), ("magic.mcap", "none of its 8 bytes"),
     ):  # fmt: skip
         with pytest.raises(SourceError, match=text) as caught:
             BagReader(tmp_path / name)
@@ -303,11 +311,55 @@ def test_choice_of_topics(tmp_path: Path) -> None:
         bag.image_topic("/front/camera_info")
     assert bag_of("raw", "/camera/image_raw", "/b/image").image_topic() == "/camera/image_raw"
     several = bag_of("several", "/a/image", "/b/image", "/x/camera_info")
-    assert several.camera_info_topic("/a/image") == "/x/camera_info"
+    assert several.camera_info_topic("/a/image") is None  # another camera's, whose size may be the same by chance
+    assert [item.frame.intrinsics for item in several.frames("/a/image") if item.frame] == [None]
+    nested = bag_of("nested", "/front/left/image", "/front/camera_info", "/front/image_rect/camera_info")
+    assert nested.camera_info_topic("/front/left/image") is None
+    assert nested.camera_info_topic("/front/image_raw/theora") == "/front/camera_info"
+    assert nested.camera_info_topic("/front/image_rect/compressed") == "/front/image_rect/camera_info"
     with pytest.raises(SourceError, match="/a/image, /b/image"):
         several.image_topic()
     with pytest.raises(SourceError, match="no image topic"):
         bag_of("nothing", "/x/camera_info").image_topic()
+
+
+@pytest.mark.parametrize(
+    ("name", "depth"),
+    [
+        ("/depth_camera/rgb/image_raw", False), ("/depth_camera/rgb/image_raw/compressed", False),
+        ("/camera/depth/image_rect", True), ("/camera/depth/hd/image_rect", True), ("/camera/Depth/image", True),
+        ("/camera/aligned_depth_to_color/image_raw", True), ("/camera/depth_registered/image/compressed", True),
+        ("/front/depth_image", True), ("/front/image_raw/compressedDepth", True), ("/in_depth/view/front/image", False),
+    ],
+)  # fmt: skip
+def test_depth_topics_by_name(tmp_path: Path, name: str, depth: bool) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.write(name, bag_messages().image(PICTURES[0], **HEAD), 5)
+        bag.write("/truth/image", bag_messages().image(PICTURES[0], **HEAD), 5)
+    with BagReader(tmp_path / "bag") as reader:
+        if depth:
+            with pytest.raises(SourceError, match=f"{name}, /truth/image; --image-topic picks one"):
+                reader.image_topic()
+        else:
+            assert reader.image_topic() == name
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanoseconds", "fits"), [(-1, 0, False), (2**31 - 1, 10**9, False), (2**31 - 1, 999_999_999, True)]
+)
+def test_stamps_that_cannot_be_written(tmp_path: Path, seconds: int, nanoseconds: int, fits: bool) -> None:
+    """Results have the stamp of their image, and a message's seconds are an int32 that drivers set to nonsense."""
+    data = get_typestore(Stores.ROS2_HUMBLE).serialize_cdr(bag_messages().image(PICTURES[0], **HEAD), IMAGE)
+    with BagWriter(tmp_path / "bag") as bag:  # the stamp is the first field behind the four bytes of the encapsulation
+        bag.write_cdr("/camera/image_raw", IMAGE, bytes(data[:4]) + pack("<iI", seconds, nanoseconds) + data[12:], 30)
+    with BagReader(tmp_path / "bag") as reader:
+        [item] = reader.frames()
+    stamp = seconds * 10**9 + nanoseconds
+    if fits:
+        assert item.frame is not None and item.frame.stamp_ns == item.stamp_ns == stamp
+    else:
+        assert (item.frame, item.reason, item.stamp_ns) == (None, "bad_stamp", 30)
+        assert f"({stamp} ns), expected 0 to 2**31 s" in item.detail
 
 
 def test_rejected_frames_and_warnings(tmp_path: Path) -> None:
@@ -337,18 +389,65 @@ def test_rejected_frames_and_warnings(tmp_path: Path) -> None:
 
 def test_split_bag(ours: Path, tmp_path: Path) -> None:
     """Recorders split long bags: files follow each other as the metadata say, or by number without it."""
-    folder = tmp_path / "split"
-    folder.mkdir()
-    for part in range(11):
-        with BagWriter(tmp_path / f"p_{part}") as bag:
-            make = bag_messages()
-            stamp = START_NS + part
-            bag.write("/camera/image_raw", make.image(PICTURES[part], stamp_ns=stamp, frame_id="cam"), stamp)
-        shutil.move(tmp_path / f"p_{part}" / f"p_{part}.mcap", folder)
+    folder = write_split(tmp_path / "split", 11)
+    for listed in (True, False):
+        if not listed:
+            (folder / "metadata.yaml").unlink()
+        with BagReader(folder) as reader:
+            pictures = [image_from_message(message.message) for message in reader.messages()]
+            assert (reader.topics["/camera/image_raw"].count, reader.end_ns - reader.start_ns) == (11, 10)
+            assert reader.lost is None
+        np.testing.assert_array_equal(pictures, PICTURES[:11])
+
+
+def test_unusable_files_of_a_split_bag(tmp_path: Path) -> None:
+    """Each costs its own messages and is named; the rest is read."""
+    folder = write_split(tmp_path / "split", 6)
+    names = [f"split_{part}.mcap" for part in range(6)]
+    (folder / names[1]).unlink()
+    (folder / names[2]).write_bytes(b"")
+    (folder / names[3]).write_text("hello, this is no bag at all")
+    cut(folder / names[4], folder / names[4], 0.001)
     with BagReader(folder) as reader:
-        pictures = [image_from_message(message.message) for message in reader.messages()]
-        assert (reader.topics["/camera/image_raw"].count, reader.end_ns - reader.start_ns) == (11, 10)
-    np.testing.assert_array_equal(pictures, PICTURES[:11])
+        assert reader.lost is not None
+        sentences = reader.lost.split("; ")
+        stamps = [message.stamp_ns - START_NS for message in reader.messages()]
+        assert (reader.start_ns - START_NS, reader.end_ns - START_NS) == (0, 5)
+    assert stamps == [0, 5]
+    for sentence, text in zip(sentences, ("is missing", "is empty", "is no MCAP", "is damaged: none"), strict=True):
+        assert sentence.startswith(f"{names[sentences.index(sentence) + 1]} {text}")
+    for name in (names[0], names[5]):
+        (folder / name).write_bytes(b"")
+    with pytest.raises(SourceError, match="split cannot be read: split_0.mcap is empty; split_1.mcap is missing"):
+        BagReader(folder)
+    for name in names:  # without any of its files, whatever the metadata say
+        (folder / name).unlink(missing_ok=True)
+    with pytest.raises(SourceError, match="is not a bag"):
+        BagReader(folder)
+
+
+@pytest.mark.parametrize("kind", ["mcap", "db3", "bag"])
+@pytest.mark.parametrize("topics", [None, {"/camera/image_raw", "/camera/camera_info"}])
+def test_nothing_is_lost_where_reading_falls_over(
+    ours: Path, sqlite: Path, ros1: Path, monkeypatch: pytest.MonkeyPatch, kind: str, topics: set[str] | None
+) -> None:
+    """An image and its camera_info have the same stamp: giving up between them costs neither."""
+    path = {"mcap": ours / "drive.mcap", "db3": sqlite / "drive.db3", "bag": ros1}[kind]
+    with BagReader(path) as bag:
+        everything = sorted((m.stamp_ns, m.topic, m.data) for m in bag.messages(topics))
+    reader = Ros1Reader if kind == "bag" else Ros2Reader
+    original = reader.messages
+
+    for count in range(9):
+
+        def failing(self: Any, *args: Any, count: int = count, **options: Any) -> Iterator[Any]:
+            yield from islice(original(self, *args, **options), count)
+            raise ValueError("damaged")
+
+        monkeypatch.setattr(reader, "messages", failing)
+        with BagReader(path) as bag:
+            assert sorted((m.stamp_ns, m.topic, m.data) for m in bag.messages(topics)) == everything
+            assert bag.lost == f"{path.name} is damaged: damaged"
 
 
 def test_types_unknown_to_the_writer(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from defeat_ros.geometry import (
     earlier_from_later,
     inverse_depth,
     invert,
+    quaternion_from_rotation,
     resize_intrinsics,
+    rotation_from_quaternion,
     rotation_from_vector,
     transform,
     transform_from_xyz_rpy,
@@ -46,6 +48,41 @@ def test_half_turn_keeps_its_axis(axis):
     back = vector_from_rotation(rotation_from_vector(np.pi * axis))
     assert np.linalg.norm(back) == pytest.approx(np.pi)
     assert abs(back @ axis) == pytest.approx(np.pi)
+
+
+@given(vectors)
+def test_quaternion_round_trip(vector):
+    rotation = rotation_from_vector(vector * 4.0)
+    quaternion = np.array(quaternion_from_rotation(rotation))
+    assert quaternion[3] >= 0 and np.linalg.norm(quaternion) == pytest.approx(1, abs=1e-12)
+    for same in (quaternion, -quaternion, 3 * quaternion):  # both signs, any length
+        np.testing.assert_allclose(rotation_from_quaternion(*same), rotation, atol=1e-12)
+
+
+@pytest.mark.parametrize("axis", [*np.eye(3), (0.6, 0, 0.8), (0.577, -0.577, 0.578), (1e-7, 1, 0)])
+@pytest.mark.parametrize("short", [0.0, 1e-9, -1e-9, 1e-5])
+def test_quaternions_of_half_turns(axis, short):
+    """w is near 0 here, so a formula that divides by it loses all digits."""
+    axis = np.array(axis) / np.linalg.norm(axis)
+    rotation = rotation_from_vector((np.pi - short) * axis)
+    quaternion = np.array(quaternion_from_rotation(rotation))
+    assert abs(quaternion[:3] @ axis) == pytest.approx(1, abs=1e-9) and quaternion[3] == pytest.approx(0, abs=1e-5)
+    np.testing.assert_allclose(rotation_from_quaternion(*quaternion), rotation, atol=1e-12)
+
+
+def test_quaternion_axes():
+    half = np.sqrt(0.5)
+    for index, axis in enumerate(np.eye(3)):
+        expected = [0.0, 0.0, 0.0, half]
+        expected[index] = half
+        np.testing.assert_allclose(quaternion_from_rotation(rotation_from_vector(np.pi / 2 * axis)), expected)
+    assert quaternion_from_rotation(np.eye(3)) == (0.0, 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("values", [(0, 0, 0, 0), (np.nan, 0, 0, 1), (np.inf, 0, 0, 1)])
+def test_no_quaternions(values):
+    with pytest.raises(ValueError, match="expected one of length 1"):
+        rotation_from_quaternion(*values)
 
 
 def test_disparity_ends_at_the_range():

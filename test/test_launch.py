@@ -17,12 +17,13 @@ import yaml
 pytest.importorskip("launch.actions", reason="launch comes with a ROS 2 installation, the package index has none")
 pytest.importorskip("launch_ros.actions", reason="launch_ros comes with a ROS 2 installation")
 
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
+from launch import LaunchContext, LaunchDescription, LaunchService
+from launch.actions import ExecuteProcess, IncludeLaunchDescription
 from launch.launch_description_sources import (
     PythonLaunchDescriptionSource,
     get_launch_description_from_python_launch_file,
 )
+from launch.utilities import perform_substitutions
 
 LAUNCH = Path(__file__).resolve().parents[1] / "launch"
 ARGUMENTS = [
@@ -196,4 +197,11 @@ def test_replay_plays_with_ros2_bag_where_it_is(prefix: Prefix, monkeypatch: pyt
 
 
 def test_replay_plays_by_itself_without_ros2_bag(prefix: Prefix) -> None:
-    assert load("replay.launch.py").player_command() == [sys.executable, "-m", "defeat_ros.cli", "play"]
+    """At once: our own player waits until the node listens, however long that loads."""
+    context = LaunchContext()
+    context.launch_configurations.update(bag="night drive", rate="0.5", loop="false", delay="10.0")
+    (process,) = load("replay.launch.py").player(context)
+    assert isinstance(process, ExecuteProcess)
+    own = [sys.executable, "-m", "defeat_ros.cli", "play", "--wait-for-subscribers", "60"]
+    line = [perform_substitutions(context, part) for part in process.cmd]
+    assert line == [*own, "night drive", "--clock", "--rate", "0.5"]

@@ -15,7 +15,7 @@ from ros_tools import Camera, FakeEngine, camera, ros
 from std_srvs.srv import Trigger
 
 from defeat_ros.data.messages import stamp_from_message
-from defeat_ros.errors import CheckpointError, FrameError
+from defeat_ros.errors import CheckpointError, ConfigError, FrameError
 from defeat_ros.ros.messages import FACTORY, message_class
 from defeat_ros.ros.node import DepthNode
 
@@ -161,6 +161,22 @@ def test_frames_that_the_engine_refuses_are_counted_by_their_reason():
         assert bench.node.counts.dropped == {"rejected_duplicate_stamp": 1, "rejected_bad_frame": 1}
 
 
+def test_images_without_a_stamp_get_the_time_of_their_arrival():
+    with ros() as r:
+        bench = Bench(r)
+        (depths,) = bench.listen("depth/image_rect")
+        warnings, now = [], bench.node.get_clock().now
+        bench.node.get_logger().warning = lambda text, **_: warnings.append(text)
+        begin = now().nanoseconds
+        for number in range(1, 4):
+            bench.camera.send(0)
+            r.until(lambda n=number: len(depths) == n and bench.settled(), "a result")
+        stamps = [stamp_from_message(message) for message in depths]
+        assert begin < stamps[0] < stamps[1] < stamps[2] < now().nanoseconds
+        assert [stamp for stamp, _ in bench.engine.calls] == stamps and None not in bench.engine.cameras
+        assert len(warnings) == 1 and "does not stamp its images on '/image'" in warnings[0]
+
+
 def test_features_that_cannot_be_computed_do_not_cost_the_depth():
     with ros() as r:
         bench = Bench(r)
@@ -293,7 +309,7 @@ def test_deactivation_accounts_for_the_frame_that_waits():
         threading.Timer(0.1, bench.engine.gate.set).start()
         assert bench.change(Transition.TRANSITION_DEACTIVATE)
         counts = bench.node.counts
-        assert (counts.published, counts.dropped, counts.pending) == (1, {"reset": 1}, 0)
+        assert (counts.published, counts.dropped, counts.pending) == (1, {"deactivated": 1}, 0)
 
 
 def test_time_that_jumps_back_resets_the_engine():
@@ -320,6 +336,44 @@ def test_a_failed_configure_leaves_the_node_unconfigured_and_says_why():
         reports = r.listen("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
         r.until(lambda: any("no such checkpoint" in s.message for a in reports for s in a.status), "the diagnosis")
         assert not bench.change(Transition.TRANSITION_CONFIGURE)
+
+
+BAD_OVERRIDES = [
+    ("reliability", "foo", "expected one of system_default, reliable, best_effort"),
+    ("depth", "many", "expected a whole number from 0"),
+    ("depth", -1, "expected a whole number from 0"),
+    ("history", "keep_some", "expected one of system_default, keep_last, keep_all"),
+]
+
+
+@pytest.mark.parametrize(("policy", "value", "expected"), BAD_OVERRIDES)
+def test_a_bad_override_of_a_publisher_is_named_and_leaves_nothing_behind(policy, value, expected):
+    name = f"qos_overrides./odom.publisher.{policy}"
+    with ros() as r:
+        bench = Bench(r, autostart=False, **{name: value})
+
+        def alive():
+            return len(list(bench.node.publishers)), len(bench.node._managed_entities)
+
+        before = alive()
+        for _ in range(2):
+            assert not bench.change(Transition.TRANSITION_CONFIGURE)
+            assert bench.node.configure_problem.startswith(f"parameter '{name}' is {value!r}, {expected}")
+            assert alive() == before and bench.node.state == "unconfigured"
+
+
+@pytest.mark.parametrize("topic", ["/image", "/camera_info"])
+def test_a_bad_override_of_a_subscription_is_named_and_leaves_nothing_behind(topic):
+    name = f"qos_overrides.{topic}.subscription.reliability"
+    with ros() as r:
+        bench = Bench(r, autostart=False, **{name: "foo"})
+        assert bench.change(Transition.TRANSITION_CONFIGURE)
+        before = len(list(bench.node.subscriptions))
+        for _ in range(2):
+            assert not bench.change(Transition.TRANSITION_ACTIVATE)
+            assert len(list(bench.node.subscriptions)) == before and bench.node.state == "inactive"
+        with pytest.raises(ConfigError, match=f"parameter '{name}' is 'foo', expected one of system_default, rel"):
+            bench.node._activate(None)
 
 
 def test_an_unknown_parameter_fails_the_configure():

@@ -1,6 +1,8 @@
 """The node as its own process with the real engine: results, messages to the user, and a clean end."""
 
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -8,11 +10,27 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 import numpy as np
 from lifecycle_msgs.srv import GetState
-from ros_tools import Camera, Process, new_domain, ros
+from rclpy.parameter import Parameter
+from ros_tools import Camera, FakeEngine, Process, environment, new_domain, ros
 
 from defeat_ros.data.messages import stamp_from_message
 from defeat_ros.networks.defeat_net import make_untrained
+from defeat_ros.ros.node import DepthNode
 
+# A driver as most are, with Fast DDS as it comes; 1.4 MB at a time.
+FLOOD = """
+import time, rclpy
+from sensor_msgs.msg import Image
+rclpy.init()
+node = rclpy.create_node("driver")
+images = node.create_publisher(Image, "image", 5)
+message = Image(height=375, width=1242, step=3726, encoding="rgb8", data=bytes(375 * 3726))
+while not images.get_subscription_count():
+    time.sleep(0.05)
+while True:
+    images.publish(message)
+    time.sleep(0.03)
+"""
 NODE = "defeat_ros.ros.node"
 IMAGE, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
 
@@ -111,3 +129,18 @@ def test_unusable_ros_arguments_are_one_line(start):
     process = start("--ros-args", "--params-file", "/nowhere.yaml", domain=new_domain())
     assert process.end() == 1
     assert "/nowhere.yaml" in process.output and "Traceback" not in process.output
+
+
+def test_images_that_the_middleware_loses_are_in_the_ledger():
+    with ros() as r:
+        best_effort = Parameter("qos_overrides./image.subscription.reliability", value="best_effort")
+        node = r.add(DepthNode(FakeEngine, context=r.context, parameter_overrides=[best_effort]))
+        assert node.bring_up()
+        driver = subprocess.Popen([sys.executable, "-c", FLOOD], env=environment(r.domain))
+        try:
+            r.until(lambda: node.counts.dropped.get("lost_in_middleware", 0) > 10, "losses")
+        finally:
+            driver.kill()
+            driver.wait()
+        counts = node.counts
+        assert counts.received == counts.published + sum(counts.dropped.values()) + counts.pending

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -14,7 +16,8 @@ from ros_tools import Process, camera, new_domain, picture, ros
 from defeat_ros.data.bag import BagReader, BagWriter, bag_messages
 from defeat_ros.data.messages import stamp_from_message
 from defeat_ros.errors import SourceError
-from defeat_ros.ros.player import BagPlayer
+from defeat_ros.ros import bag_player
+from defeat_ros.ros.bag_player import BagPlayer
 
 PLAYER, RECORDER = "defeat_ros.ros.player", "defeat_ros.ros.recorder"
 IMAGE, INFO, CLOCK = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo", "rosgraph_msgs/msg/Clock"
@@ -91,7 +94,10 @@ def test_rate_topics_and_loop(start, tmp_path):
     [
         (["/nowhere"], 1, "/nowhere"),
         (["BAG", "--topics", "/nothing"], 1, "'/nothing'"),
-        (["BAG", "--rate", "0"], 2, "not a positive number"),
+        (["BAG", "--rate", "0"], 2, "'0' is no rate, expected a positive number"),
+        (["BAG", "--rate", "abc"], 2, "'abc' is no rate, expected a positive number"),
+        (["BAG", "--wait-for-subscribers", "nan"], 2, "'nan' is no time to wait, expected seconds from 0"),
+        (["BAG", "--summary", "/nonexistent/x"], 1, "summary /nonexistent/x cannot be written: No such file"),
     ],
 )
 def test_mistakes_are_one_line(start, tmp_path, arguments, status, text):
@@ -149,3 +155,31 @@ def test_the_recorder_finds_all_topics_below_a_name(start, tmp_path):
 def test_the_recorder_refuses_an_existing_bag(start, tmp_path):
     recorder = start(RECORDER, write_bag(tmp_path / "bag", frames=1), "--topics", "/x", domain=new_domain())
     assert recorder.end() == 1 and "exists already" in recorder.output
+
+
+def test_without_rclpy_the_player_says_what_is_missing():
+    code = "import runpy, sys; sys.modules['rclpy'] = None; sys.argv[1:] = ['bag']; " + (
+        f"runpy.run_module('{PLAYER}', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "rclpy cannot be imported" in done.stderr and "source the setup.bash" in done.stderr
+
+
+def test_a_failed_start_keeps_the_summary_of_before(start, tmp_path):
+    summary = tmp_path / "s.json"
+    summary.write_text("{}")
+    player = start(
+        PLAYER, write_bag(tmp_path / "bag", frames=1), "--topics", "/x", "--summary", summary, domain=new_domain()
+    )
+    assert player.end() == 1 and summary.read_text() == "{}"
+
+
+def test_memory_of_lateness_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(bag_player, "REMEMBERED", 10)
+    with ros() as r, BagReader(write_bag(tmp_path / "bag")) as bag:
+        node = r.add(Node("player", context=r.context, use_global_arguments=False))
+        player = BagPlayer(node, bag, None, False, threading.Event())
+        player.play(100.0, False)
+        assert sum(player.counts.values()) == 2 * FRAMES and len(player.lateness_s) == 10
+        assert player.summary()["lateness_p99_ms"] is not None

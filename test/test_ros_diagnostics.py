@@ -7,7 +7,8 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 from defeat_ros.inference.config import ScaleConfig
 from defeat_ros.inference.engine import EngineInfo
 from defeat_ros.inference.ledger import LedgerCounts
-from defeat_ros.ros.diagnostics import ERROR, OK, WARN, Meter, engine_status, frames_status, percentile
+from defeat_ros.ros.diagnostics import ERROR, OK, WARN, Meter, engine_status, frames_status
+from defeat_ros.ros.statistics import percentile
 
 INFO = EngineInfo("a.safetensors", "ab" * 32, True, "torch", "cpu", "float32", (480, 352))
 

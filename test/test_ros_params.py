@@ -61,6 +61,23 @@ def test_what_does_not_fit_is_refused_with_its_name(overrides, reason):
             params.read()
 
 
+@pytest.mark.parametrize("mended", ["torch", DepthConfig().backend])
+def test_setting_a_parameter_mends_a_refused_override(mended):
+    """Also where it is set to the default, which stood in for the refused value."""
+    with ros() as r:
+        params, node = declared(r, {"backend": "foo", "max_gap_s": "soon"})
+        with pytest.raises(ConfigError, match="'foo'"):
+            params.read()
+        assert node.set_parameters([Parameter("backend", value=mended)])[0].successful
+        with pytest.raises(ConfigError, match="'max_gap_s' is 'soon'"):
+            params.read()
+        assert not node.set_parameters([Parameter("max_gap_s", value=-1.0)])[0].successful
+        with pytest.raises(ConfigError, match="'max_gap_s' is 'soon'"):
+            params.read()
+        assert node.set_parameters([Parameter("max_gap_s", value=2.0)])[0].successful
+        assert (params.read().backend, params.read().max_gap_s) == (mended, 2.0)
+
+
 def test_parameters_of_every_node_are_accepted():
     with ros() as r:
         qos = "qos_overrides./image.subscription.reliability"

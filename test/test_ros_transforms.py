@@ -13,7 +13,7 @@ from ros_tools import Camera, FakeEngine, ros
 
 from defeat_ros.frame import Odometry
 from defeat_ros.geometry import BODY_FROM_OPTICAL, transform_from_xyz_rpy
-from defeat_ros.ros import transforms
+from defeat_ros.ros import outputs, transforms
 from defeat_ros.ros.messages import FACTORY
 from defeat_ros.ros.node import DepthNode
 
@@ -53,12 +53,14 @@ class Tf:
 
 
 class MovingEngine(FakeEngine):
-    """Moves one unit along the optical axis."""
+    """Stands one unit along the optical axis, or where it began."""
+
+    at_start = False
 
     def __call__(self, frame, want):
         made = super().__call__(frame, want)
         step = np.eye(4)
-        step[2, 3] = 1.0
+        step[2, 3] = 0.0 if self.at_start else 1.0
         odometry = Odometry(step, step, 0.1, np.full(6, 0.01), np.full(6, 0.01), 0)
         return types.SimpleNamespace(**{**vars(made), "odometry": odometry if "odometry" in want else None})
 
@@ -78,7 +80,7 @@ def run_one(r, **parameters):
     camera.connect()
     camera.send(10**9)
     r.until(lambda: node.counts.received == 1 and node.counts.pending == 0, "the frame")
-    return node, engines[0]
+    return node, engines[0], camera
 
 
 def position(message):
@@ -90,7 +92,7 @@ def test_odometry_is_computed_and_broadcast_for_tf_alone(monkeypatch):
     tf = Tf()
     monkeypatch.setattr(transforms, "tf2", lambda: tf.module)
     with ros() as r:
-        node, engine = run_one(r)
+        node, engine, _ = run_one(r)
         assert engine.calls == [(10**9, frozenset({"odometry"}))] and node.counts.published == 1
         (sent,) = tf.sent
         assert (sent.header.frame_id, sent.child_frame_id, sent.header.stamp.sec) == ("odom", "base_link", 1)
@@ -116,12 +118,47 @@ def test_an_unknown_mount_is_the_origin(monkeypatch):
         assert np.allclose(position(tf.sent[0]), [1.0, 0.0, 0.0])
 
 
+def test_the_first_odometry_waits_for_a_mount_that_is_about_to_come(monkeypatch):
+    tf = Tf(known=False)
+    monkeypatch.setattr(transforms, "tf2", lambda: tf.module)
+    look_up = tf.module.Buffer.lookup_transform
+    asked = []
+
+    def slow(*args):
+        asked.append(args)
+        tf.known = len(asked) > 5
+        return look_up(*args)
+
+    monkeypatch.setattr(tf.module.Buffer, "lookup_transform", slow)
+    with ros() as r:
+        run_one(r)
+        assert len(asked) == 6 and np.allclose(position(tf.sent[0]), MOUNT[:3, 2])
+
+
+def test_a_mount_that_comes_late_counts_from_the_next_start_lest_odometry_jump(monkeypatch):
+    tf = Tf(known=False)
+    monkeypatch.setattr(transforms, "tf2", lambda: tf.module)
+    monkeypatch.setattr(outputs, "MOUNT_PATIENCE_S", 0.05)
+    with ros() as r:
+        node, engine, camera = run_one(r)
+        colors = node._outputs._composer._feature_colors
+        tf.known = True
+        for number, at_start in enumerate((False, True, False), 2):
+            engine.at_start = at_start
+            camera.send(number * 10**9)
+            r.until(lambda n=number: len(tf.sent) == n and node.counts.pending == 0, "the transform")
+        assert np.allclose(position(tf.sent[1]), [1.0, 0.0, 0.0])
+        assert np.allclose(position(tf.sent[2]), 0.0)
+        assert np.allclose(position(tf.sent[3]), MOUNT[:3, 2])
+        assert node._outputs._composer._feature_colors is colors
+
+
 @pytest.mark.parametrize("installed", [True, False])
 def test_nothing_is_computed_for_tf_where_it_is_off_or_missing(monkeypatch, installed):
     tf = Tf()
     monkeypatch.setattr(transforms, "tf2", lambda: tf.module if installed else None)
     with ros() as r:
-        node, engine = run_one(r, publish_tf=not installed)
+        node, engine, _ = run_one(r, publish_tf=not installed)
         assert engine.calls == [] and tf.sent == []
         assert node.counts.dropped == {"nobody_subscribed": 1}
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from defeat_ros.data.bag import BagReader
-from defeat_ros.data.folder import EPOCH_NS, Thinner
+from defeat_ros.data.folder import DEFAULT_FRAME_ID, EPOCH_NS, Thinner
 from defeat_ros.data.sources import convert, open_frames, read_intrinsics
 from defeat_ros.errors import OutputError, SourceError
 from defeat_ros.frame import CameraIntrinsics
@@ -89,6 +89,10 @@ def test_calibration_files(tmp_path: Path) -> None:
         fx=60, fy=61, cx=32, cy=24, width=64, height=48, distortion_model="plumb_bob",
         distortion=(0.1, -0.2, 0.001, 0.002, 0.0), projection=(55, 56, 31, 23),
     )  # fmt: skip
+    (tmp_path / "zero.yaml").write_text(
+        CALIBRATION.replace("[1, 0, 0, 0, 1, 0, 0, 0, 1]", "[0, 0, 0, 0, 0, 0, 0, 0, 0]").replace(": 64", ": 64.0")
+    )
+    assert read_intrinsics(tmp_path / "zero.yaml") == camera
     (tmp_path / "b.json").write_text(json.dumps({**SHORT, "fps": 12, "note": "anything"}))
     assert read_intrinsics(tmp_path / "b.json") == CAMERA
 
@@ -103,6 +107,18 @@ def test_calibration_files(tmp_path: Path) -> None:
         (json.dumps({**SHORT, "fx": "wide"}), "wide"),
         (json.dumps({**SHORT, "fx": 0}), "focal length"),
         (json.dumps({**SHORT, "width": -4}), "-4"),
+        (json.dumps({**SHORT, "width": 3.9}), "width is 3.9, expected a whole number"),
+        (json.dumps({**SHORT, "height": 10**400}), "too large"),
+        (json.dumps({**SHORT, "fx": 10**400}), "too large"),
+        ("{width: .inf, height: 48, fx: 60, fy: 61, cx: 32, cy: 24}", "width is inf, expected a whole number"),
+        ("{width: 64, height: .nan, fx: 60, fy: 61, cx: 32, cy: 24}", "height is nan, expected a whole number"),
+        (CALIBRATION.replace("image_width: 64", "image_width: 64.5"), "image_width is 64.5"),
+        (CALIBRATION.replace("image_height: 48", "image_height: .inf"), "image_height is inf"),
+        (
+            CALIBRATION.replace("[1, 0, 0, 0, 1, 0, 0, 0, 1]", "[1, 0, 0, 0, 1, 0, 0, 0, 0]"),
+            "1, 0, 0, 0, 1, 0, 0, 0, 0",
+        ),
+        (CALIBRATION.replace("[1, 0, 0, 0, 1, 0, 0, 0, 1]", "[2, 0, 0, 0, 2, 0, 0, 0, 2]"), "expected a rotation"),
         (CALIBRATION.replace("plumb_bob", "thin_prism"), "thin_prism"),
         (CALIBRATION.replace("image_width", "width"), "image_width"),
         (CALIBRATION.replace("[60, 0, 32, 0,", "[60, 0,"), "7"),
@@ -256,7 +272,7 @@ def test_convert(folder: Path, tmp_path: Path, compressed: bool) -> None:
         assert (bag.image_topic(), summary.camera_info_topic) == (summary.image_topic, "/camera/camera_info")
         frames = [item.frame for item in bag.frames() if item.frame is not None]
     assert numbers(frames) == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11]
-    assert frames[0].frame_id == "camera_optical_frame"
+    assert frames[0].frame_id == DEFAULT_FRAME_ID == "camera_optical_frame"
     assert frames[0].intrinsics is not None and frames[0].intrinsics.K.tolist() == CAMERA.K.tolist()
     with pytest.raises(OutputError, match="exists already"):
         convert(folder, tmp_path / "bag")

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from defeat_ros.data.bag_recovery import Channel
-from defeat_ros.data.bag_storage import Storage, Types, open_storages
+from defeat_ros.data.bag_recovery import Channel, Storage
+from defeat_ros.data.bag_storage import Types, open_storages
 from defeat_ros.data.bag_writer import BagWriter, bag_messages
+from defeat_ros.data.folder import DEFAULT_FRAME_ID
 from defeat_ros.data.messages import image_from_message, intrinsics_from_message, stamp_from_message
 from defeat_ros.errors import MessageError, SourceError
 from defeat_ros.frame import CameraIntrinsics, Frame
@@ -22,7 +23,8 @@ __all__ = ["BagFrame", "BagMessage", "BagReader", "BagTopic", "BagWriter", "bag_
 
 _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
-_DEFAULT_FRAME_ID = "camera_optical_frame"
+_TRANSPORTS = ("compressed", "compressedDepth", "theora", "ffmpeg")  # what image_transport appends to a topic
+_END_OF_TIME_NS = 2**31 * 10**9  # a stamp's seconds are an int32
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class BagFrame:
 
     Attributes:
         index: its number among the messages of the topic, from 0.
-        stamp_ns: time in its header (recording time where that is 0 or cannot be read), ns.
+        stamp_ns: time in its header (recording time where that is 0 or cannot be used), ns.
         frame: the image, None where it could not be used.
         reason: why not: the `reason` of the MessageError.
         detail: the same as a sentence.
@@ -149,7 +151,7 @@ class BagReader:
     def image_topic(self, wanted: str | None = None) -> str:
         """The topic to take images from: the wanted one, else /camera/image_raw, else the only one there is.
 
-        Topics under /truth/ and topics with 'depth' in their name do not count unless wanted: the type does not tell
+        Topics under /truth/ and those of depth (see `_is_depth`) do not count unless wanted: the type does not tell
         depth from colour.
 
         Raises:
@@ -163,23 +165,33 @@ class BagReader:
                 raise SourceError(f"topic {wanted!r} is {topic.type}, expected Image or CompressedImage")
             return wanted
         images = [topic.name for topic in self.topics.values() if topic.type in _IMAGES]
-        candidates = [name for name in images if not name.startswith("/truth/") and "depth" not in name]
+        candidates = [name for name in images if not name.startswith("/truth/") and not _is_depth(name)]
         if "/camera/image_raw" in candidates:
             return "/camera/image_raw"
         if len(candidates) == 1:
             return candidates[0]
         if candidates:
             raise SourceError(f"bag {self.path} has several image topics, name one: {', '.join(sorted(candidates))}")
+        if images:
+            raise SourceError(
+                f"bag {self.path} has no image topic but those that look like depth or truth: "
+                f"{', '.join(sorted(images))}; --image-topic picks one"
+            )
         raise SourceError(f"bag {self.path} has no image topic; {self._listing()}")
 
     def camera_info_topic(self, image_topic: str) -> str | None:
-        """The CameraInfo beside an image topic (in its namespace, or one up for .../compressed), else the only one."""
-        infos = [topic.name for topic in self.topics.values() if topic.type == _CAMERA_INFO]
-        space = image_topic.rpartition("/")[0]
-        for parent in (space, space.rpartition("/")[0]):
-            if f"{parent}/camera_info" in infos:
-                return f"{parent}/camera_info"
-        return infos[0] if len(infos) == 1 else None
+        """The CameraInfo beside an image topic: in its namespace, or in that of the topic it is a transport of.
+
+        /camera/image_raw/compressed belongs to /camera/camera_info. That of another namespace is another camera's.
+        """
+        space, _, last = image_topic.rpartition("/")
+        above, _, base = space.rpartition("/")
+        transported = last in _TRANSPORTS or base.startswith("image")
+        for parent in (space, above) if transported else (space,):
+            topic = self.topics.get(f"{parent}/camera_info")
+            if topic is not None and topic.type == _CAMERA_INFO:
+                return topic.name
+        return None
 
     def frames(self, image_topic: str | None = None, camera_info_topic: str | None = None) -> Iterator[BagFrame]:
         """Every image message as a frame or as a rejection, with the intrinsics valid when it was recorded.
@@ -210,6 +222,20 @@ class BagReader:
         return f"it has {topics}" if topics else "it is empty"
 
 
+def _is_depth(topic: str) -> bool:
+    """Whether the name is that of a depth image.
+
+    It is where a part of it is 'depth', or one of the last two (the image and what it is an image of) contains it;
+    a transport at the end does not count. So /camera/depth/image_rect, /camera/aligned_depth_to_color/image_raw and
+    /front/depth_image/compressed are depth; /depth_camera/rgb/image_raw is a colour image of a depth camera.
+    """
+    parts = topic.strip("/").split("/")
+    if parts[-1] == "compressedDepth":
+        return True
+    parts = [part.lower() for part in (parts[:-1] if parts[-1] in _TRANSPORTS else parts)]
+    return "depth" in parts or any("depth" in part for part in parts[-2:])
+
+
 def _camera(message: BagMessage) -> tuple[CameraIntrinsics | None, str | None]:
     """Intrinsics of a CameraInfo, or why there are none."""
     try:
@@ -223,7 +249,11 @@ def _bag_frame(index: int, message: BagMessage, camera: CameraIntrinsics | None,
     stamp = message.stamp_ns
     try:
         decoded = message.message
-        stamp = stamp_from_message(decoded) or stamp
+        written = stamp_from_message(decoded) or stamp
+        if not 0 <= written < _END_OF_TIME_NS:
+            seconds = f"{written / 1e9:.9g} s ({written} ns)"
+            raise MessageError(f"stamp of the image is {seconds}, expected 0 to 2**31 s", "bad_stamp")
+        stamp = written
         image = image_from_message(decoded)
     except MessageError as error:
         return BagFrame(index, stamp, None, error.reason, str(error))
@@ -231,5 +261,5 @@ def _bag_frame(index: int, message: BagMessage, camera: CameraIntrinsics | None,
         size = f"{image.shape[1]}x{image.shape[0]}"
         complaint = f"camera_info is for {camera.width}x{camera.height}, expected the image's {size}"
         camera = None
-    frame = Frame(image, stamp, str(decoded.header.frame_id) or _DEFAULT_FRAME_ID, camera)
+    frame = Frame(image, stamp, str(decoded.header.frame_id) or DEFAULT_FRAME_ID, camera)
     return BagFrame(index, stamp, frame, warning=complaint)

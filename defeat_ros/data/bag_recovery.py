@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,20 @@ class Channel:
 
 
 Record = tuple[Channel, int, bytes]
+
+
+class Storage(Protocol):
+    """One file of a bag; see `Scan` for the meaning."""
+
+    start_ns: int
+    end_ns: int
+
+    @property
+    def counts(self) -> dict[Channel, int]: ...
+    @property
+    def lost(self) -> str | None: ...
+    def messages(self, topics: Collection[str] | None) -> Iterator[Record]: ...
+    def close(self) -> None: ...
 
 
 class Scan:
@@ -71,11 +86,29 @@ class Scan:
             text += f"; {self.counts.total()} messages, to {(self.end_ns - self.start_ns) / 1e9:.1f} s"
         return text
 
-    def messages(self, topics: Collection[str] | None, after_ns: int | None = None) -> Iterator[Record]:
-        """Messages of some topics (None: of all), in the order of the file."""
+    def messages(
+        self,
+        topics: Collection[str] | None,
+        last_ns: int | None = None,
+        delivered: Mapping[str, int] | None = None,
+    ) -> Iterator[Record]:
+        """Messages of some topics (None: of all), in the order of the file.
+
+        Args:
+            topics: names.
+            last_ns: where another reader gave up: the log time of its last message; None for everything.
+            delivered: how many messages of each topic it had given at that time. One stamp is often shared, by an
+                image and its camera_info say, so the time alone does not tell what is still missing.
+        """
+        known = Counter(delivered)
         for record in self.walk():
-            if (topics is None or record[0].topic in topics) and (after_ns is None or record[1] > after_ns):
-                yield record
+            topic, stamp = record[0].topic, record[1]
+            if (topics is not None and topic not in topics) or (last_ns is not None and stamp < last_ns):
+                continue
+            if stamp == last_ns and known[topic]:
+                known[topic] -= 1
+                continue
+            yield record
 
     def walk(self) -> Iterator[Record]:
         """Every readable message; leaves `readable`, `complete` and `damaged_chunks` as found on the way."""
@@ -83,6 +116,22 @@ class Scan:
 
     def close(self) -> None:
         """Nothing is held between walks."""
+
+
+class Unusable:
+    """A file of a split bag of which nothing can be read; `lost` says why, the rest is that of an empty file."""
+
+    def __init__(self, lost: str) -> None:
+        self.lost: str | None = lost
+        self.counts: dict[Channel, int] = {}
+        self.start_ns = self.end_ns = 0
+
+    def messages(self, topics: Collection[str] | None) -> Iterator[Record]:
+        """None."""
+        return iter(())
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class SqliteScan(Scan):

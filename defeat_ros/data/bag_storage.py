@@ -7,9 +7,10 @@ ends here.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 from rosbags.interfaces import MessageDefinitionFormat
@@ -18,7 +19,7 @@ from rosbags.rosbag2 import Reader as Ros2Reader
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from defeat_ros.data.bag_recovery import Channel, Record, Scan, SqliteScan
+from defeat_ros.data.bag_recovery import Channel, Record, Scan, SqliteScan, Storage, Unusable
 from defeat_ros.data.bag_recovery_mcap import McapScan
 from defeat_ros.data.bag_recovery_ros1 import Ros1Scan
 from defeat_ros.data.folder import natural_key
@@ -32,47 +33,39 @@ _KINDS: dict[bytes, tuple[str, type[Scan]]] = {
 _FORMATS = {MessageDefinitionFormat.MSG: "msg", MessageDefinitionFormat.IDL: "idl"}
 
 
-class Storage(Protocol):
-    """One file of a bag; see `Scan` for the meaning."""
-
-    start_ns: int
-    end_ns: int
-
-    @property
-    def counts(self) -> dict[Channel, int]: ...
-    @property
-    def lost(self) -> str | None: ...
-    def messages(self, topics: Collection[str] | None, after_ns: int | None = None) -> Iterator[Record]: ...
-    def close(self) -> None: ...
-
-
-def open_storages(path: Path) -> list[Any]:
+def open_storages(path: Path) -> list[Storage]:
     """The files of a bag in their order: of a rosbag2 directory, or the one that was named.
 
+    A file of a directory that is missing or of no use is among them, empty, and says so in its `lost`.
+
     Raises:
-        SourceError: there is nothing, or something that is no bag.
+        SourceError: there is nothing, or nothing that can be read.
     """
     if not path.exists():
         raise SourceError(f"bag {path} does not exist")
     if not path.is_dir():
-        return [_open_file(path)]
+        return [_open_file(path, f"bag {path}")]
     files, compressed = _listed_files(path)
     if compressed:
         try:
             return [Intact(Ros2Reader(path), path, None)]
         except Exception as error:
             raise SourceError(f"compressed bag {path} cannot be read: {_one_line(error)}") from None
-    found = [file for pattern in ("*.mcap", "*.db3") for file in path.glob(pattern)]
-    files = [file for file in files if file.exists()] or sorted(found, key=natural_key)
+    if not any(file.exists() for file in files):  # files that were renamed: the metadata tell of others
+        found = [file for pattern in ("*.mcap", "*.db3") for file in path.glob(pattern)]
+        files = sorted(found, key=natural_key)
     if not files:
         raise SourceError(f"{path} is not a bag: expected a directory with .mcap or .db3 files, or a .bag file")
-    opened: list[Any] = []
+    opened: list[Storage] = []
     try:
-        opened.extend(_open_file(file) for file in files if file.stat().st_size or len(files) == 1)
+        opened.extend(_open_part(file) for file in files)
     except BaseException:
         for storage in opened:
             storage.close()
         raise
+    if all(isinstance(storage, Unusable) for storage in opened):
+        reasons = "; ".join(str(storage.lost) for storage in opened)
+        raise SourceError(f"bag {path} cannot be read: {reasons}")
     return opened
 
 
@@ -87,16 +80,27 @@ def _listed_files(directory: Path) -> tuple[list[Path], bool]:
     return files, mode not in ("", "none")
 
 
-def _open_file(path: Path) -> Any:
+def _open_part(path: Path) -> Storage:
+    """A file of a split bag, whose other files count also where this one is of no use."""
+    if not path.exists():
+        return Unusable(f"{path.name} is missing")
+    try:
+        return _open_file(path, path.name)
+    except SourceError as error:
+        return Unusable(str(error))
+
+
+def _open_file(path: Path, called: str) -> Storage:
+    """Opens a file; errors speak of it as `called`."""
     try:
         with path.open("rb") as file:
             magic = file.read(8)
     except OSError as error:
-        raise SourceError(f"bag {path} cannot be read: {error.strerror}") from None
+        raise SourceError(f"{called} cannot be read: {error.strerror}") from None
     if not magic:
-        raise SourceError(f"bag {path} is empty")
+        raise SourceError(f"{called} is empty")
     if magic not in _KINDS:
-        raise SourceError(f"{path} is not a bag: expected MCAP, a rosbag2 database (.db3) or a ROS 1 bag")
+        raise SourceError(f"{called} is no MCAP, rosbag2 database (.db3) or ROS 1 bag: it begins with {magic!r}")
     suffix, scan = _KINDS[magic]
     log = path.with_name(path.name + "-wal")
     try:
@@ -104,21 +108,21 @@ def _open_file(path: Path) -> Any:
         if path.suffix == suffix and not (log.exists() and log.stat().st_size):
             return Intact(Ros1Reader(path) if suffix == ".bag" else Ros2Reader(path), path, scan)
     except PermissionError:
-        raise SourceError(f"bag {path} cannot be read: permission denied") from None
+        raise SourceError(f"{called} cannot be read: permission denied") from None
     except Exception:  # damaged in one of many ways; the scan finds out how much is left
         pass
-    return _scan(scan, path)
+    return _scan(scan, path, called)
 
 
-def _scan(kind: type[Scan], path: Path) -> Scan:
+def _scan(kind: type[Scan], path: Path, called: str) -> Scan:
     try:
         found = kind(path)
     except OSError as error:
-        raise SourceError(f"bag {path} cannot be read: {error.strerror}") from None
+        raise SourceError(f"{called} cannot be read: {error.strerror}") from None
     except Exception as error:
-        raise SourceError(f"bag {path} cannot be read: {_one_line(error)}") from None
+        raise SourceError(f"{called} cannot be read: {_one_line(error)}") from None
     if not found.counts and not found.complete:
-        raise SourceError(f"bag {path} is damaged: none of its {found.size:,} bytes holds a readable message")
+        raise SourceError(f"{called} is damaged: none of its {found.size:,} bytes holds a readable message")
     return found
 
 
@@ -138,12 +142,12 @@ class Intact:
         self.end_ns: int = reader.end_time - 1 if some else 0
         self.lost: str | None = None
 
-    def messages(self, topics: Collection[str] | None, after_ns: int | None = None) -> Iterator[Record]:
+    def messages(self, topics: Collection[str] | None) -> Iterator[Record]:
         chosen = [c for c in self._reader.connections if topics is None or c.topic in topics]
         if not chosen:
             return
-        last, start = after_ns, None if after_ns is None else after_ns + 1
-        records = self._reader.messages(chosen, start=start)
+        last, delivered = None, Counter[str]()  # the delivered ones of the last stamp
+        records = self._reader.messages(chosen)
         while True:
             try:
                 connection, stamp, data = next(records)
@@ -152,14 +156,21 @@ class Intact:
             except Exception as error:
                 failure = _one_line(error)
                 break
-            last = stamp
+            if stamp != last:
+                last = stamp
+                delivered.clear()
+            delivered[connection.topic] += 1
             yield self._channels[connection.id, connection.topic], stamp, bytes(data)
+        self.lost = f"{self._path.name} is damaged: {failure}"
         if self._scan is None:
-            self.lost = f"{self._path.name} is damaged: {failure}"
             return
-        rest = _scan(self._scan, self._path)
-        self.lost = rest.lost or f"{self._path.name} is damaged: {failure}"
-        yield from rest.messages(topics, last)
+        try:
+            rest = _scan(self._scan, self._path, self._path.name)
+        except SourceError as error:  # other files of the bag may be whole
+            self.lost = str(error)
+            return
+        self.lost = rest.lost or self.lost
+        yield from rest.messages(topics, last, delivered)
 
     def close(self) -> None:
         try:

@@ -6,7 +6,6 @@ field takes. A `MessageFactory` is given these two.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,38 +14,9 @@ import numpy as np
 
 from defeat_ros.errors import MessageError
 from defeat_ros.frame import CameraIntrinsics
+from defeat_ros.geometry import quaternion_from_rotation
 
 _JPEG_QUALITY = 95
-
-
-def quaternion_from_matrix(rotation: np.ndarray) -> tuple[float, float, float, float]:
-    """A rotation as a unit quaternion.
-
-    Args:
-        rotation: (3, 3), orthonormal up to rounding.
-
-    Returns:
-        x, y, z, w with w >= 0. Divides by the largest of the four components, so it is accurate for every angle
-        (Shepperd 1978).
-    """
-    m = np.asarray(rotation, dtype=np.float64)
-    squares = np.array(
-        [
-            1.0 + m[0, 0] - m[1, 1] - m[2, 2],
-            1.0 - m[0, 0] + m[1, 1] - m[2, 2],
-            1.0 - m[0, 0] - m[1, 1] + m[2, 2],
-            1.0 + m[0, 0] + m[1, 1] + m[2, 2],
-        ]
-    )
-    products = {
-        0: (squares[0], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[2, 1] - m[1, 2]),
-        1: (m[0, 1] + m[1, 0], squares[1], m[1, 2] + m[2, 1], m[0, 2] - m[2, 0]),
-        2: (m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], squares[2], m[1, 0] - m[0, 1]),
-        3: (m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], squares[3]),
-    }
-    q = np.array(products[int(np.argmax(squares))])
-    q *= math.copysign(1.0 / float(np.linalg.norm(q)), q[3])
-    return float(q[0]), float(q[1]), float(q[2]), float(q[3])
 
 
 class MessageFactory:
@@ -202,7 +172,7 @@ class MessageFactory:
         return self.make("geometry_msgs/msg/Vector3", x=x, y=y, z=z)
 
     def _quaternion(self, transform: np.ndarray) -> Any:
-        x, y, z, w = quaternion_from_matrix(transform[:3, :3])
+        x, y, z, w = quaternion_from_rotation(transform[:3, :3])
         return self.make("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w)
 
 

@@ -18,6 +18,7 @@ from defeat_ros.frame import CameraIntrinsics, Frame
 
 EPOCH_NS = 1_700_000_000 * 10**9  # where the stamps of a source without absolute time begin
 DEFAULT_FPS = 10.0
+DEFAULT_FRAME_ID: str = Frame.frame_id  # the frame of a camera that does not tell its own
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 

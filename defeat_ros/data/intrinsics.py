@@ -28,14 +28,14 @@ def read_intrinsics(path: str | Path) -> CameraIntrinsics:
     try:
         if "camera_matrix" in values:
             return _from_calibration(values)
-        width, height = (int(values[name]) for name in ("width", "height"))
+        width, height = (_whole(values, name) for name in ("width", "height"))
         fx, fy, cx, cy = (float(values[name]) for name in ("fx", "fy", "cx", "cy"))
         k, d = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0], list(values.get("distortion") or ())
         return _camera(width, height, k, d, values.get("distortion_model"))
     except KeyError as error:
         keys = "camera_matrix, image_width, image_height or width, height, fx, fy, cx, cy"
         raise SourceError(f"intrinsics {path} lack {error.args[0]!r}, expected {keys}") from None
-    except (FrameError, MessageError, TypeError, ValueError) as error:
+    except (FrameError, MessageError, TypeError, ValueError, OverflowError) as error:
         raise SourceError(f"intrinsics {path} cannot be used: {error}") from None
 
 
@@ -89,14 +89,21 @@ def _from_calibration(values: Mapping[str, Any]) -> CameraIntrinsics:
         return list(values[name]["data"]) if name in values else []
 
     return _camera(
-        int(values["image_width"]),
-        int(values["image_height"]),
+        _whole(values, "image_width"),
+        _whole(values, "image_height"),
         matrix("camera_matrix"),
         matrix("distortion_coefficients"),
         values.get("distortion_model"),
         matrix("rectification_matrix"),
         matrix("projection_matrix"),
     )
+
+
+def _whole(values: Mapping[str, Any], name: str) -> int:
+    number = float(values[name])
+    if not number.is_integer():  # infinity and NaN neither
+        raise ValueError(f"{name} is {values[name]!r}, expected a whole number")
+    return int(number)
 
 
 def _camera(

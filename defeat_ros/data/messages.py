@@ -55,7 +55,7 @@ def image_from_message(msg: Any) -> np.ndarray:
         return decode_image(_buffer(msg.data), str(msg.format))
     array = array_from_message(msg)
     encoding = str(msg.encoding)
-    if encoding in _CV_BRIDGE and _cv_bridge() is not None:
+    if encoding in _CV_BRIDGE and _suits_cv_bridge(msg, array) and _cv_bridge() is not None:
         return _rgb_by_cv_bridge(msg)
     return to_rgb(array, encoding)
 
@@ -110,7 +110,7 @@ def intrinsics_from_message(msg: Any) -> CameraIntrinsics | None:
         The intrinsics, or None where the camera is not calibrated (K[0] is 0).
 
     Raises:
-        MessageError: the distortion model is unknown, or values are missing or out of range.
+        MessageError: the distortion model is unknown, values are missing or out of range, or R is no rotation.
     """
     k, d, r, p = (_numbers(msg, name) for name in "KDRP")
     if len(k) != 9 or len(p) not in (0, 12) or len(r) not in (0, 9):
@@ -126,7 +126,6 @@ def intrinsics_from_message(msg: Any) -> CameraIntrinsics | None:
         return fx / bin_x, fy / bin_y, (cx - left) / bin_x, (cy - top) / bin_y
 
     fx, fy, cx, cy = delivered(k[0], k[4], k[2], k[5])
-    identity = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
     try:
         return CameraIntrinsics(
             fx=fx,
@@ -137,11 +136,21 @@ def intrinsics_from_message(msg: Any) -> CameraIntrinsics | None:
             height=height // bin_y,
             distortion_model=model,
             distortion=d if model else (),
-            rectification=r if any(r) and r != identity else None,
+            rectification=_rectification(r),
             projection=delivered(p[0], p[5], p[2], p[6]) if any(p) else None,
         )
     except FrameError as error:
         raise MessageError(f"camera_info cannot be used: {error}") from None
+
+
+def _rectification(r: tuple[float, ...]) -> tuple[float, ...] | None:
+    """R of a CameraInfo; None for the identity, and for all zeros, which drivers send that have not been calibrated."""
+    matrix = np.reshape(r if any(r) else np.eye(3), (3, 3))
+    # Written with few digits in many files. "not <=" also holds for NaN.
+    if not (np.abs(matrix @ matrix.T - np.eye(3)).max() <= 1e-2 and np.linalg.det(matrix) > 0):
+        values = ", ".join(f"{value:g}" for value in r)
+        raise MessageError(f"R of the camera_info is ({values}), expected a rotation matrix")
+    return None if np.array_equal(matrix, np.eye(3)) else r
 
 
 def _numbers(msg: Any, name: str) -> tuple[float, ...]:
@@ -181,6 +190,16 @@ def _check_layout(layout: Layout, msg: Any, width: int, height: int, step: int, 
         expected = f"{int(rows) * step} for {width}x{height} {msg.encoding} with step {step}"
         raise MessageError(f"image has {length} bytes, expected {expected}", "short_data")
     return int(rows)
+
+
+def _suits_cv_bridge(msg: Any, array: np.ndarray) -> bool:
+    """Whether cv_bridge reads the rows right.
+
+    It ignores their padding (old versions) or counts it in whole pixels (new ones), which shears the picture, and
+    swaps bytes in a way that numpy 2 no longer has.
+    """
+    plain = int(msg.step) * array.shape[0] == array.nbytes
+    return plain and (array.itemsize == 1 or not msg.is_bigendian)
 
 
 def _rgb_by_cv_bridge(msg: Any) -> np.ndarray:

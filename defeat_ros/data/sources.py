@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from defeat_ros.data.bag import BagWriter, bag_messages
-from defeat_ros.data.folder import DEFAULT_FPS, IMAGE_SUFFIXES, FolderSource, FrameSource
+from defeat_ros.data.folder import DEFAULT_FPS, DEFAULT_FRAME_ID, IMAGE_SUFFIXES, FolderSource, FrameSource
 from defeat_ros.data.intrinsics import read_intrinsics
 from defeat_ros.data.video import VideoSource
 from defeat_ros.errors import SourceError
@@ -67,7 +67,7 @@ def convert(
     intrinsics: CameraIntrinsics | str | Path | None = None,
     fps: float | None = DEFAULT_FPS,
     image_topic: str = "/camera/image_raw",
-    frame_id: str = "camera_optical_frame",
+    frame_id: str = DEFAULT_FRAME_ID,
     compressed: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> ConvertSummary:

@@ -7,27 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from defeat_ros.geometry import invert, transform
+from defeat_ros.geometry import invert, rotation_from_quaternion, transform
 
 
 def transforms_from_message(message: Any) -> list[tuple[str, str, np.ndarray]]:
-    """A TFMessage as (parent, child, parent_from_child (4, 4)) triples; quaternions of length zero are left out."""
+    """A TFMessage as (parent, child, parent_from_child (4, 4)) triples; those whose quaternion
+    has no length (zero or not finite) are left out."""
     found: list[tuple[str, str, np.ndarray]] = []
     for item in message.transforms:
         t, q = item.transform.translation, item.transform.rotation
-        quaternion = np.array([q.x, q.y, q.z, q.w])
-        length = np.linalg.norm(quaternion)
-        if length > 1e-9:
-            x, y, z, w = quaternion / length
-            rotation = np.array(
-                [
-                    [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                    [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                    [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-                ]
-            )
-            pose = transform(rotation, np.array([t.x, t.y, t.z]))
-            found.append((item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/"), pose))
+        try:
+            rotation = rotation_from_quaternion(q.x, q.y, q.z, q.w)
+        except ValueError:
+            continue
+        pose = transform(rotation, np.array([t.x, t.y, t.z]))
+        found.append((item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/"), pose))
     return found
 
 

@@ -1,4 +1,4 @@
-"""The node's ears: image and camera_info topics to frames, and words for it when nothing is heard."""
+"""The node's ears: image and camera_info topics to frames."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from defeat_ros.data.messages import image_from_message, intrinsics_from_message, stamp_from_message
 from defeat_ros.errors import FrameError, MessageError
 from defeat_ros.frame import CameraIntrinsics, Frame
+from defeat_ros.ros.qos import offers_best_effort, qos_overrides, with_overrides
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -29,12 +29,6 @@ WARN_EVERY_S = 10.0
 LOST = "without it images are not rectified and no camera_info goes out with depth and features"
 
 
-def qos_overrides(with_reliability: bool = True) -> QoSOverridingOptions:
-    """Users may override these policies of every topic through `qos_overrides.*` parameters."""
-    kinds = [QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY]
-    return QoSOverridingOptions(policy_kinds=[*kinds, *([QoSPolicyKind.RELIABILITY] if with_reliability else [])])
-
-
 class CameraInput:
     """Subscribes to one camera. Images stay serialized until somebody works on them: most may never be.
 
@@ -42,8 +36,12 @@ class CameraInput:
         node: where the subscriptions live.
         transport: 'raw' or 'compressed'.
         on_image: gets the serialized image.
+        on_lost: is told of images that the middleware noticed but could not deliver.
         on_camera_info: is called after a camera_info came in.
         wait_for_news: see `LatestWorker.wait_for_news`.
+
+    Raises:
+        ConfigError: a QoS override cannot be used; nothing is subscribed to then.
     """
 
     def __init__(
@@ -51,6 +49,7 @@ class CameraInput:
         node: Any,
         transport: str,
         on_image: Callable[[bytes], None],
+        on_lost: Callable[[int], None],
         on_camera_info: Callable[[], None],
         wait_for_news: Callable[[Callable[[], bool], float], bool],
     ) -> None:
@@ -59,23 +58,38 @@ class CameraInput:
         self._on_camera_info = on_camera_info
         self._wait_for_news = wait_for_news
         self._infos: OrderedDict[int, Any] = OrderedDict()
-        self._waited = self._destroyed = False
+        self._waited = self._destroyed = self._unstamped = False
         self._on_image = on_image
+        self._on_lost = on_lost
         image_topic, info_topic = _image_topic(node, transport), node.resolve_topic_name("camera_info")
         self._chosen_by_user = f"qos_overrides.{image_topic}.subscription.reliability" in node._parameter_overrides
         self._reliability = ReliabilityPolicy.RELIABLE
-        if self._chosen_by_user or _offers_best_effort(node, image_topic):
+        if self._chosen_by_user or offers_best_effort(node, image_topic):
             self._reliability = ReliabilityPolicy.BEST_EFFORT
         self._images = self._subscribe(image_topic)
         info_qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._camera_infos = node.create_subscription(
-            CameraInfo, info_topic, self._remember, info_qos, qos_overriding_options=qos_overrides()
-        )
+        options = qos_overrides()
+
+        def subscribe() -> Any:
+            return node.create_subscription(
+                CameraInfo, info_topic, self._remember, info_qos, qos_overriding_options=options
+            )
+
+        try:
+            self._camera_infos = with_overrides(node, info_topic, subscribe)
+        except Exception:
+            node.destroy_subscription(self._images)
+            raise
 
     @property
     def image_topic(self) -> str:
         """Full name of the image topic."""
         return str(self._images.topic_name)
+
+    @property
+    def image_type(self) -> str:
+        """ROS type name of the images."""
+        return f"sensor_msgs/msg/{self._image_type.__name__}"
 
     @property
     def camera_info_topic(self) -> str:
@@ -91,12 +105,12 @@ class CameraInput:
     def adapt(self) -> None:
         """Ask for images as their publishers offer them: reliable from reliable ones, else best effort.
 
-        Best effort suits every publisher, but one with Fast DDS as it comes loses images over half a megabyte that
-        way (measured: 640x480 rgb8, 3 to 8 of 30 arrive; reliable, all). Call it now and then.
+        Best effort would match every publisher, but a driver with Fast DDS as it comes sends images over 523 kB in
+        pieces: of 30 of 640x480 rgb8, best effort was measured to lose 22 to 27, reliable none. Call it now and then.
         """
         if self._chosen_by_user or not self._node.count_publishers(self.image_topic):
             return
-        best_effort = _offers_best_effort(self._node, self.image_topic)
+        best_effort = offers_best_effort(self._node, self.image_topic)
         wanted = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
         if wanted != self._reliability:
             self._reliability = wanted
@@ -105,15 +119,22 @@ class CameraInput:
             self._node.destroy_subscription(old)
 
     def _subscribe(self, topic: str) -> Any:
-        events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible)
-        return self._node.create_subscription(
-            self._image_type,
+        # Fast DDS tells of images that it saw come but not come in whole, not of those that a newer one replaced.
+        events = SubscriptionEventCallbacks(
+            incompatible_qos=self._on_incompatible, message_lost=lambda event: self._on_lost(event.total_count_change)
+        )
+        return with_overrides(
+            self._node,
             topic,
-            self._on_image,
-            QoSProfile(depth=IMAGES_TAKEN, reliability=self._reliability),
-            raw=True,
-            event_callbacks=events,
-            qos_overriding_options=qos_overrides(with_reliability=self._chosen_by_user),
+            lambda: self._node.create_subscription(
+                self._image_type,
+                topic,
+                self._on_image,
+                QoSProfile(depth=IMAGES_TAKEN, reliability=self._reliability),
+                raw=True,
+                event_callbacks=events,
+                qos_overriding_options=qos_overrides(with_reliability=self._chosen_by_user),
+            ),
         )
 
     def _on_incompatible(self, event: Any) -> None:
@@ -132,10 +153,13 @@ class CameraInput:
         if not self._destroyed:
             self.adapt()
 
-    def frame(self, serialized: bytes) -> Frame:
+    def frame(self, serialized: bytes, received_ns: int) -> Frame:
         """Make a frame of an image, with the camera_info of the same stamp or else the latest.
 
         A camera_info that does not fit costs the intrinsics and a warning, not the frame.
+
+        Args:
+            received_ns: when it came, by the node's clock; stands in for a stamp of 0.
 
         Raises:
             MessageError: the image contradicts itself or has an unknown encoding.
@@ -150,29 +174,12 @@ class CameraInput:
         if camera is not None and (camera.width, camera.height) != (width, height):
             self._warn(f"'{self.camera_info_topic}' is for {camera.width}x{camera.height}, images are {width}x{height}")
             camera = None
-        return Frame(image, stamp_ns, str(message.header.frame_id) or "camera_optical_frame", camera)
-
-    def silence(self) -> str:
-        """Why there may be no images: who publishes what on the image topic, and where else images are."""
-        wanted = f"sensor_msgs/msg/{self._image_type.__name__}"
-        publishers = self._node.get_publishers_info_by_topic(self.image_topic)
-        others = sorted({p.topic_type for p in publishers} - {wanted})
-        start = f"no images on '{self.image_topic}'"
-        if others:
-            return f"{start}: it is published as {', '.join(others)}, expected {wanted}; see image_transport"
-        if publishers:
-            return f"{start} although it has {len(publishers)} publisher(s): paused, or incompatible QoS?"
-        topics = [name for name, kinds in self._node.get_topic_names_and_types() if wanted in kinds]
-        mine = self._node.get_fully_qualified_name() + "/"
-        elsewhere = [t for t in topics if t != self.image_topic and self._published_by_others(t, mine)]
-        hint = f"; images are on {', '.join(elsewhere)}: remap with image:=..." if elsewhere else ""
-        return f"{start}: nobody publishes it{hint}"
-
-    def _published_by_others(self, topic: str, mine: str) -> bool:
-        names = (
-            f"{p.node_namespace.rstrip('/')}/{p.node_name}/" for p in self._node.get_publishers_info_by_topic(topic)
-        )
-        return any(name != mine for name in names)
+        if not stamp_ns and not self._unstamped:
+            self._unstamped = True
+            self._node.get_logger().warning(
+                f"the driver does not stamp its images on '{self.image_topic}' (stamp 0): the time of arrival is taken"
+            )
+        return Frame(image, stamp_ns or received_ns, str(message.header.frame_id) or "camera_optical_frame", camera)
 
     def _remember(self, message: Any) -> None:
         self._infos[stamp_from_message(message)] = message
@@ -200,11 +207,6 @@ class CameraInput:
 
     def _warn(self, what: str) -> None:
         self._node.get_logger().warning(f"{what}; {LOST}", throttle_duration_sec=WARN_EVERY_S)
-
-
-def _offers_best_effort(node: Any, topic: str) -> bool:
-    offers = (info.qos_profile.reliability for info in node.get_publishers_info_by_topic(topic))
-    return any(offer == ReliabilityPolicy.BEST_EFFORT for offer in offers)
 
 
 def _image_topic(node: Any, transport: str) -> str:

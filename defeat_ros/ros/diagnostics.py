@@ -10,6 +10,7 @@ from typing import Any
 
 from defeat_ros.inference.config import ScaleConfig
 from defeat_ros.inference.ledger import LedgerCounts
+from defeat_ros.ros.statistics import percentile
 
 OK, WARN, ERROR = 0, 1, 2
 SILENCE_S = 2.0
@@ -73,11 +74,6 @@ class Meter:
         """Seconds since the last image, or since the start when there was none."""
         with self._lock:
             return time.monotonic() - (self._arrivals[-1] if self._arrivals else self._since)
-
-
-def percentile(ordered: list[float], fraction: float) -> float:
-    """The value at a fraction of a sorted list (nearest rank), NaN for an empty one."""
-    return ordered[min(int(fraction * len(ordered)), len(ordered) - 1)] if ordered else float("nan")
 
 
 def frames_status(name: str, state: str, counts: LedgerCounts, meter: Meter, problem: str | None) -> Status:

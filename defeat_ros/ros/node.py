@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockChange, ClockType, JumpThreshold
+from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import QoSProfile
-from std_srvs.srv import Trigger
 
 from defeat_ros.errors import DefeatError, FrameError, MessageError
 from defeat_ros.inference.config import DepthConfig
@@ -24,19 +23,21 @@ from defeat_ros.ros.lifecycle import GuardedLifecycleNode
 from defeat_ros.ros.outputs import Outputs
 from defeat_ros.ros.params import Parameters
 from defeat_ros.ros.process import run_node
+from defeat_ros.ros.resets import Resets
+from defeat_ros.ros.silence import SilenceWatch
 from defeat_ros.ros.worker import LatestWorker
 
-SILENCE_WARNING_S = 5.0
 REPEAT_WARNING_S = 30.0
 REPEAT_FAILURE_S = 5.0
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A serialized image and the steady time at which it came."""
+    """A serialized image and when it came: on the steady clock, s, and on the node's, ns."""
 
     data: bytes
     at: float
+    stamp_ns: int
 
 
 def make_engine(config: DepthConfig) -> Any:
@@ -69,13 +70,11 @@ class DepthNode(GuardedLifecycleNode):
         self._camera: CameraInput | None = None
         self._outputs: Outputs | None = None
         self._frame_problem: str | None = None
-        self._silence_reported = 0.0
+        self._silence = SilenceWatch(self, self._meter)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
-        self._reset_service = self.create_service(Trigger, "~/reset", self._on_reset)
+        self._resets = Resets(self, self._worker, lambda: self._engine)
         # Steady, not the node's clock: diagnostics must go on when /clock stalls.
         self._timer = self.create_timer(1.0, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        backward = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
-        self._jump = self.get_clock().create_jump_callback(backward, post_callback=self._on_time_jump)
 
     def bring_up(self) -> bool:
         """Configure and activate as far as the `autostart` parameter asks; False where one of them failed."""
@@ -98,7 +97,7 @@ class DepthNode(GuardedLifecycleNode):
     def destroy_node(self) -> None:
         """Stop the worker, then destroy everything."""
         self._worker.stop("shutdown")
-        self._jump.unregister()
+        self._resets.destroy()
         super().destroy_node()
 
     # Lifecycle.
@@ -122,12 +121,17 @@ class DepthNode(GuardedLifecycleNode):
     def _activate(self, state: Any) -> None:
         assert self._config is not None and self._outputs is not None
         self._meter.restart()
-        self._frame_problem, self._silence_reported = None, 0.0
+        self._silence.restart()
+        self._frame_problem = None
         worker = self._worker
         self._camera = CameraInput(
-            self, self._config.image_transport, self._on_image, worker.tell, worker.wait_for_news
+            self, self._config.image_transport, self._on_image, self._on_lost, worker.tell, worker.wait_for_news
         )
-        super()._activate(state)
+        try:
+            super()._activate(state)
+        except Exception:
+            self._stop_receiving("inactive")
+            raise
         worker.start()
         for name in self._settings.unused_qos_overrides():
             self.get_logger().warning(f"parameter '{name}' names no topic or policy of this node")
@@ -135,7 +139,7 @@ class DepthNode(GuardedLifecycleNode):
         self.get_logger().info(f"active: {inputs} to {', '.join(self._outputs.names())}")
 
     def _deactivate(self, state: Any) -> None:
-        self._stop_receiving("reset")
+        self._stop_receiving("deactivated")
         if self._engine is not None:
             self._engine.reset("reset")
         super()._deactivate(state)
@@ -168,33 +172,21 @@ class DepthNode(GuardedLifecycleNode):
         if self._camera is None:
             self._ledger.drop("inactive")
             return
-        self._worker.offer(Arrival(data, self._meter.arrive()))
+        self._worker.offer(Arrival(data, self._meter.arrive(), self.get_clock().now().nanoseconds))
+
+    def _on_lost(self, number: int) -> None:
+        for _ in range(number):
+            self._ledger.receive()
+            self._ledger.drop("lost_in_middleware")
 
     def _discarded(self, arrival: Arrival, reason: str) -> None:
         self._ledger.drop(reason)
 
-    def _on_reset(self, request: Any, response: Any) -> Any:
-        engine = self._engine
-        if engine is None:
-            response.success, response.message = False, "not configured: there is nothing to reset"
-            return response
-        self._worker.before_next(lambda: engine.reset("reset"))
-        response.success, response.message = True, "the next frame starts at the identity"
-        return response
-
-    def _on_time_jump(self, jump: Any) -> None:
-        engine = self._engine
-        if engine is None:
-            return
-        self._worker.discard("time_jump")
-        self._worker.before_next(lambda: engine.reset("time_jump"))
-        changed = jump.clock_change != ClockChange.ROS_TIME_NO_CHANGE
-        how = "changed its source" if changed else f"jumped back by {-jump.delta.nanoseconds / 1e9:.3f} s"
-        self.get_logger().info(f"time {how}: the next frame starts at the identity")
-
     def _on_timer(self) -> None:
         self._publish_diagnostics()
-        self._watch_camera()
+        if self._camera is not None:
+            self._camera.adapt()
+            self._silence.look(self._camera)
 
     def _publish_diagnostics(self) -> None:
         name, info = self.get_name(), self._engine.info if self._engine is not None else None
@@ -205,16 +197,6 @@ class DepthNode(GuardedLifecycleNode):
         ]
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(diagnostic_array(statuses, stamp, info.device if info else ""))
-
-    def _watch_camera(self) -> None:
-        silence = self._meter.silence_s()
-        if self._camera is not None:
-            self._camera.adapt()
-        if self._camera is not None and silence > max(SILENCE_WARNING_S, self._silence_reported + REPEAT_WARNING_S):
-            self._silence_reported = silence
-            self.get_logger().warning(self._camera.silence())
-        elif silence < SILENCE_WARNING_S:
-            self._silence_reported = -REPEAT_WARNING_S
 
     # Worker's thread.
 
@@ -249,7 +231,7 @@ class DepthNode(GuardedLifecycleNode):
         if problem and "features" in want:
             self.get_logger().warning(f"features are not published: {problem}", throttle_duration_sec=REPEAT_WARNING_S)
             want -= {"features"}
-        prediction = engine(camera.frame(arrival.data), want) if want else None
+        prediction = engine(camera.frame(arrival.data, arrival.stamp_ns), want) if want else None
         self._frame_problem = None
         if prediction is None:
             return "nobody_subscribed"

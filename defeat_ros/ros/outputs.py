@@ -12,33 +12,40 @@ from rclpy.qos import QoSProfile
 from defeat_ros.frame import Prediction
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.outputs import TOPICS, OutputComposer, base_from_camera, wanted_results
-from defeat_ros.ros.camera import qos_overrides
 from defeat_ros.ros.messages import FACTORY, message_class
+from defeat_ros.ros.qos import qos_overrides, with_overrides
 from defeat_ros.ros.transforms import Transforms
 
 # Reliable serves best-effort subscribers too. Two messages: one on its way while the next one is made.
 DEPTH = 2
 FAREWELL_S = 1.0
 """How long the last messages may take to arrive when the publishers end."""
+MOUNT_PATIENCE_S = 1.0
+"""How long the first odometry waits for tf to tell where the camera sits; the node starts with the robot's tf."""
 
 
 class Outputs:
-    """Lifecycle publishers for `TOPICS`, and tf."""
+    """Lifecycle publishers for `TOPICS`, and tf.
+
+    Raises:
+        ConfigError: a QoS override cannot be used; nothing is published then.
+    """
 
     def __init__(self, node: Any, config: DepthConfig) -> None:
         self._node = node
         self._config = config
-        self._publishers = {
-            name: node.create_lifecycle_publisher(
-                message_class(topic.type), name, QoSProfile(depth=DEPTH), qos_overriding_options=qos_overrides()
-            )
-            for name, topic in TOPICS.items()
-        }
+        self._publishers: dict[str, Any] = {}
         self._transforms = Transforms(node, config)
-        self._mount = base_from_camera(config)
-        self._mount_known = self._mount is not None
-        self._mount_missed = False
-        self._composer: OutputComposer | None = None
+        mount = base_from_camera(config)
+        self._composer = OutputComposer(FACTORY, config, mount)
+        self._mount_known = mount is not None
+        self._mount_awaited = self._late_mount_told = False
+        try:
+            for name, topic in TOPICS.items():
+                self._publishers[name] = self._advertise(name, topic.type)
+        except Exception:
+            self.destroy()
+            raise
 
     def topics(self) -> set[str]:
         """Relative names of the topics that somebody subscribes to."""
@@ -54,13 +61,14 @@ class Outputs:
 
     def publish(self, prediction: Prediction, topics: set[str]) -> int:
         """Publish what the prediction holds for these topics; returns how many messages went out."""
-        composer = self._composer_for(prediction)
-        messages = composer.messages(prediction, topics)
+        if prediction.odometry is not None and not self._mount_known:
+            self._find_mount(prediction.frame_id, prediction.odometry.odom_from_camera)
+        messages = self._composer.messages(prediction, topics)
         for name, message in messages.items():
             self._publishers[name].publish(message)
         sent = len(messages)
         if prediction.odometry is not None and self._transforms.broadcasts:
-            self._transforms.broadcast(composer.odom_from_base(prediction.odometry), prediction.stamp_ns)
+            self._transforms.broadcast(self._composer.odom_from_base(prediction.odometry), prediction.stamp_ns)
             sent += 1
         return sent
 
@@ -74,24 +82,35 @@ class Outputs:
         self._publishers = {}
         self._transforms.destroy()
 
-    def _composer_for(self, prediction: Prediction) -> OutputComposer:
-        if prediction.odometry is not None and not self._mount_known:
-            self._find_mount(prediction.frame_id)
-        if self._composer is None:
-            self._composer = OutputComposer(FACTORY, self._config, self._mount)
-        return self._composer
-
-    def _find_mount(self, camera_frame: str) -> None:
-        """Ask tf until it knows; until then the camera is the base's origin."""
-        mount: np.ndarray | None = self._transforms.base_from_camera(camera_frame)
-        if mount is not None:
-            self._mount, self._mount_known, self._composer = mount, True, None
-            self._node.get_logger().info(f"tf gives the pose of '{camera_frame}' on '{self._config.base_frame}'")
-            return
-        if self._mount_missed:
-            return
-        self._mount_missed = True
-        self._node.get_logger().warning(
-            f"the pose of '{camera_frame}' on '{self._config.base_frame}' is not known from base_from_camera or tf: "
-            "odometry takes the camera for the base"
+    def _advertise(self, name: str, type_name: str) -> Any:
+        return with_overrides(
+            self._node,
+            self._node.resolve_topic_name(name),
+            lambda: self._node.create_lifecycle_publisher(
+                message_class(type_name), name, QoSProfile(depth=DEPTH), qos_overriding_options=qos_overrides()
+            ),
         )
+
+    def _find_mount(self, camera_frame: str, odom_from_camera: np.ndarray) -> None:
+        """Ask tf until it knows; until then the camera is the base's origin.
+
+        A mount that becomes known after odometry went out waits for a pose that is the identity, as after a reset:
+        with any other, the base would jump in the odometry frame (REP 105).
+        """
+        first, self._mount_awaited = not self._mount_awaited, True
+        frames = f"'{camera_frame}' on '{self._config.base_frame}'"
+        mount = self._transforms.base_from_camera(camera_frame, MOUNT_PATIENCE_S if first else 0.0)
+        if mount is None:
+            if first:
+                self._node.get_logger().warning(
+                    f"the pose of {frames} is not known from base_from_camera or tf: "
+                    "odometry takes the camera for the base"
+                )
+        elif first or np.array_equal(odom_from_camera, np.eye(4)):
+            self._composer.base_from_camera, self._mount_known = mount, True
+            self._node.get_logger().info(f"tf gives the pose of {frames}")
+        elif not self._late_mount_told:
+            self._late_mount_told = True
+            self._node.get_logger().warning(
+                f"tf gives the pose of {frames} only now: it counts from the next reset on, lest odometry jump"
+            )

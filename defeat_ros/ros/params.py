@@ -27,7 +27,8 @@ class Parameters:
     """Declares the parameters on a node and reads them as a `DepthConfig`.
 
     rclpy ignores overrides that nobody declares and refuses an integer for a float inside the constructor. Here
-    both wait until `read`, so that a mistake fails the configure transition with its reason and the node lives on.
+    both wait until `read`, so that a mistake fails the configure transition with its reason and the node lives on;
+    a value of the wrong kind can then be mended by setting the parameter.
 
     Args:
         node: declares them.
@@ -37,7 +38,8 @@ class Parameters:
     def __init__(self, node: Any, settable: Callable[[], bool] = lambda: True) -> None:
         self._node = node
         self._settable = settable
-        self._error: ConfigError | None = None
+        self._unknown: ConfigError | None = None
+        self._refused: dict[str, tuple[ConfigError, Any]] = {}
         given = {name: parameter.value for name, parameter in node._parameter_overrides.items()}
         for entry in node_entries():
             self._declare(entry, given.get(entry.name))
@@ -50,8 +52,11 @@ class Parameters:
         Raises:
             ConfigError: one is unknown, has the wrong type or is out of range.
         """
-        if self._error is not None:
-            raise self._error
+        if self._unknown is not None:
+            raise self._unknown
+        for name, (error, declared) in self._refused.items():
+            if self._node._parameters[name] is declared:  # each setting puts a new object there
+                raise error
         values = {entry.name: self._value(entry) for entry in entries(DepthConfig)}
         return build(DepthConfig, values)
 
@@ -82,18 +87,20 @@ class Parameters:
         return SetParametersResult(successful=True)
 
     def _declare(self, entry: Entry, given: Any) -> None:
-        value = entry.default
+        value, error = entry.default, None
         if given is not None:  # None is an empty list or a null in YAML: the default
             try:
                 value = check(entry, given)
-            except ConfigError as error:
-                self._error = self._error or error
+            except ConfigError as misfit:
+                error = misfit
         ros_value = list(value) if isinstance(value, tuple) else value
         if ros_value == []:  # rclpy takes an empty list for bytes, so an empty array is one that is not set
             from rclpy.parameter import Parameter
 
             ros_value = Parameter.Type.DOUBLE_ARRAY
         self._node.declare_parameter(entry.name, ros_value, _descriptor(entry), ignore_override=True)
+        if error is not None:
+            self._refused[entry.name] = error, self._node._parameters[entry.name]
 
     def _refuse_unknown(self, given: Mapping[str, Any]) -> None:
         for name in sorted(given):
@@ -101,7 +108,7 @@ class Parameters:
                 try:
                     build(DepthConfig, {name: given[name]})
                 except ConfigError as error:
-                    self._error = self._error or error
+                    self._unknown = self._unknown or error
 
     def _value(self, entry: Entry) -> Any:
         from rclpy.exceptions import ParameterUninitializedException

@@ -4,197 +4,59 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from rclpy.duration import Duration
-from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.utilities import remove_ros_args
-
-from defeat_ros.data.bag import BagMessage, BagReader
-from defeat_ros.errors import DefeatError, MessageError, SourceError
-from defeat_ros.ros.diagnostics import percentile
-from defeat_ros.ros.messages import FACTORY, message_class
-from defeat_ros.ros.process import ros_process
-
-CLOCK_PERIOD_S = 0.005
-"""Asked for; with the waits of the operating system on top it stays well above 100 Hz."""
-# The publisher learns of a match before the subscriber does; what goes out in between is lost to best effort.
-SETTLE_S = 0.3
-IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-
-
-class BagPlayer:
-    """Publishes the messages of a bag, as the bytes they are, when they are due.
-
-    Reliable publishers match best-effort and reliable subscribers alike.
-
-    Args:
-        node: publishes.
-        bag: is played.
-        topics: which of its topics, None for all.
-        with_clock: publish /clock too (and not one that the bag may have).
-        stop: ends the playing when set.
-    """
-
-    def __init__(
-        self, node: Node, bag: BagReader, topics: Collection[str] | None, with_clock: bool, stop: threading.Event
-    ) -> None:
-        if missing := sorted(set(topics or ()) - set(bag.topics)):
-            raise SourceError(f"bag {bag.path} has no topic {missing[0]!r}; it has {', '.join(bag.topics)}")
-        self._node, self._bag, self._stop = node, bag, stop
-        self.skipped: dict[str, str] = {}
-        self.counts: Counter[str] = Counter()
-        self.lateness_s: list[float] = []
-        self.loops = 0
-        self.began_ns: int | None = None
-        self._publishers: dict[str, Any] = {}
-        for topic in bag.topics.values():
-            wanted = topics is None or topic.name in topics
-            if wanted and not (with_clock and topic.name == "/clock"):
-                self._advertise(topic.name, topic.type)
-        self._clock = (
-            node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", 10) if with_clock else None
-        )
-
-    def wait_for_subscribers(self, timeout_s: float) -> bool:
-        """Wait until the camera's images have a subscriber (any image, where the bag has no one camera)."""
-        names = [name for name in self._publishers if self._bag.topics[name].type in IMAGES]
-        try:
-            camera = self._bag.image_topic()
-        except SourceError:
-            camera = ""
-        watched = [self._publishers[name] for name in ([camera] if camera in names else names or self._publishers)]
-        deadline = time.monotonic() + timeout_s
-        while not any(publisher.get_subscription_count() for publisher in watched):
-            if self._stop.wait(0.02) or time.monotonic() > deadline:
-                return False
-        return not self._stop.wait(SETTLE_S)
-
-    def play(self, rate: float, loop: bool, progress: Callable[[float], None] = lambda seconds: None) -> None:
-        """Play once, or until stopped.
-
-        Args:
-            rate: how much faster than recorded.
-            progress: is told the time played of the bag, s.
-        """
-        while not self._stop.is_set():
-            self._play_once(rate, progress)
-            self.loops += 1
-            if not loop or not self.counts:
-                break
-        for publisher in () if self._stop.is_set() else self._publishers.values():
-            publisher.wait_for_all_acked(Duration(seconds=2.0))
-
-    def summary(self) -> dict[str, Any]:
-        """What was published, when playing began by the wall clock, and how late, ms after it was due."""
-        late = sorted(self.lateness_s)
-        return {
-            "messages": dict(self.counts),
-            "skipped": self.skipped,
-            "loops": self.loops,
-            "began_ns": self.began_ns,
-            "lateness_p50_ms": round(percentile(late, 0.50) * 1e3, 3) if late else None,
-            "lateness_p99_ms": round(percentile(late, 0.99) * 1e3, 3) if late else None,
-        }
-
-    def _advertise(self, name: str, type_name: str) -> None:
-        try:
-            kind = message_class(type_name)
-        except LookupError as error:
-            self.skipped[name] = str(error)
-            self._node.get_logger().warning(f"'{name}' is not played: {error}")
-            return
-        latched = name.endswith("/tf_static")
-        durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
-        # Enough for a reliable subscriber to catch up, without holding hundreds of images.
-        qos = QoSProfile(depth=20 if type_name in IMAGES else 100, durability=durability)
-        self._publishers[name] = self._node.create_publisher(kind, name, qos)
-
-    def _play_once(self, rate: float, progress: Callable[[float], None]) -> None:
-        begin_ns = self._bag.start_ns
-        begin = time.monotonic()
-        if self.began_ns is None:
-            self.began_ns = time.time_ns()
-        for message in self._bag.messages(set(self._publishers)):
-            due = begin + (message.stamp_ns - begin_ns) / 1e9 / rate
-            if not self._wait(due, lambda now: begin_ns + round((now - begin) * rate * 1e9)):
-                return
-            late = time.monotonic() - due
-            if self._publish(message):
-                self.lateness_s.append(late)
-            progress((message.stamp_ns - begin_ns) / 1e9)
-
-    def _publish(self, message: BagMessage) -> bool:
-        try:
-            data = message.cdr
-        except MessageError as error:
-            self.skipped.setdefault(message.topic, str(error))
-            return False
-        self._publishers[message.topic].publish(data)
-        self.counts[message.topic] += 1
-        return True
-
-    def _wait(self, due: float, bag_time: Callable[[float], int]) -> bool:
-        """Sleep until due, with /clock ticking; False when stopped. At least one tick precedes each message."""
-        while True:
-            now = time.monotonic()
-            if self._clock is not None:
-                self._clock.publish(FACTORY.clock(bag_time(now)))
-            if now >= due:
-                return not self._stop.is_set()
-            if self._stop.wait(min(due - now, CLOCK_PERIOD_S) if self._clock is not None else due - now):
-                return False
-
-
-def show_progress(total_s: float, loop: bool) -> tuple[Any, Callable[[float], None]]:
-    """A progress bar on a terminal, nothing elsewhere: a context manager, and what to tell the seconds played."""
-    from contextlib import nullcontext
-
-    if not sys.stderr.isatty():
-        return nullcontext(), lambda seconds: None
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("playing"), BarColumn(), TextColumn("{task.completed:.1f} of {task.total:.1f} s"))
-    bar = Progress(*columns, *(() if loop else (TimeRemainingColumn(),)), console=Console(stderr=True), transient=True)
-    task = bar.add_task("", total=total_s)
-    return bar, lambda seconds: bar.update(task, completed=seconds)
+from defeat_ros.data.bag import BagReader
+from defeat_ros.errors import BackendError, DefeatError, OutputError
+from defeat_ros.progress import progress_bar
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="defeat-ros play", description=__doc__)
     made.add_argument("bag", type=Path, help="rosbag2 directory, or a .mcap, .db3 or .bag file")
-    made.add_argument("--rate", type=_positive, default=1.0, help="how much faster than recorded")
+    made.add_argument("--rate", type=_rate, default=1.0, help="how much faster than recorded")
     made.add_argument("--loop", action="store_true", help="start over at the end, until Ctrl-C")
     made.add_argument("--clock", action="store_true", help="publish /clock, for nodes with use_sim_time")
     made.add_argument("--topics", nargs="+", metavar="TOPIC", help="play these topics only")
     made.add_argument(
-        "--wait-for-subscribers", type=float, default=0.0, metavar="S", help="wait up to S seconds for a subscriber"
+        "--wait-for-subscribers", type=_patience, default=0.0, metavar="S", help="wait up to S seconds for a subscriber"
     )
     made.add_argument("--summary", type=Path, metavar="FILE", help="write what was played as JSON")
     return made
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+def _rate(text: str) -> float:
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate, expected a positive number")
     return value
+
+
+def _patience(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait, expected seconds from 0")
+    return value
+
+
+def _number(text: str) -> float:
+    """NaN, which no range admits, for what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point; ROS arguments such as remappings follow `--ros-args`."""
     line = list(sys.argv[1:] if args is None else args)
-    options = parser().parse_args(remove_ros_args(["play", *line])[1:])
     try:
+        options = parser().parse_args(_without_ros_args(line))
         with BagReader(options.bag) as bag:
             return _play(bag, options, line)
     except DefeatError as error:
@@ -202,7 +64,24 @@ def main(args: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _without_ros_args(line: Sequence[str]) -> list[str]:
+    """What is left for us; importing rclpy here is the first thing that fails where ROS is missing."""
+    try:
+        from rclpy.utilities import remove_ros_args
+    except ImportError as error:
+        hint = "source the setup.bash of a ROS 2 installation, or install rclpy into this Python"
+        raise BackendError(f"rclpy cannot be imported ({error}): {hint}") from error
+    return list(remove_ros_args(["play", *line])[1:])
+
+
 def _play(bag: BagReader, options: argparse.Namespace, line: Sequence[str]) -> int:
+    from rclpy.node import Node
+
+    from defeat_ros.ros.bag_player import BagPlayer
+    from defeat_ros.ros.process import ros_process
+
+    if options.summary:
+        _write(options.summary, "")  # not only after playing should it turn out that this cannot be done
     stop = threading.Event()
     with ros_process(["play", *line], stop):
         node = Node("bag_player", start_parameter_services=False)
@@ -211,16 +90,24 @@ def _play(bag: BagReader, options: argparse.Namespace, line: Sequence[str]) -> i
             waited = options.wait_for_subscribers
             if waited and not player.wait_for_subscribers(waited) and not stop.is_set():
                 node.get_logger().warning(f"nobody subscribed to the images within {waited:g} s; playing all the same")
-            bar, progress = show_progress(bag.duration_s, options.loop)
-            with bar:
-                player.play(options.rate, options.loop, progress)
+            total = math.ceil(bag.duration_s)
+            with progress_bar("playing, s", total) as advance:
+                player.play(options.rate, options.loop, lambda seconds: advance(completed=int(seconds), total=total))
         finally:
             node.destroy_node()
     summary = player.summary()
     print(json.dumps(summary), flush=True)
     if options.summary:
-        options.summary.write_text(json.dumps(summary) + "\n", encoding="utf-8")
+        _write(options.summary, json.dumps(summary) + "\n")
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        with path.open("w" if text else "a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise OutputError(f"summary {path} cannot be written: {error.strerror}") from error
 
 
 if __name__ == "__main__":

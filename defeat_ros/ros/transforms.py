@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
 from rclpy.time import Time
 
-from defeat_ros.geometry import transform
+from defeat_ros.geometry import rotation_from_quaternion, transform
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.ros.messages import FACTORY
+
+LOOK_UP_EVERY_S = 0.02
 
 
 def tf2() -> Any | None:
@@ -54,10 +57,22 @@ class Transforms:
             frames = self._config.odom_frame, self._config.base_frame
             self._broadcaster.sendTransform(FACTORY.transform_stamped(*frames, odom_from_base, stamp_ns=stamp_ns))
 
-    def base_from_camera(self, camera_frame: str) -> np.ndarray | None:
-        """Pose (4, 4) of the camera's optical frame on the base, None while tf does not know it."""
-        if self._buffer is None:
-            return None
+    def base_from_camera(self, camera_frame: str, patience_s: float = 0.0) -> np.ndarray | None:
+        """Pose (4, 4) of the camera's optical frame on the base, None while tf does not know it.
+
+        Args:
+            patience_s: how long to wait for it where there is tf; the node's executor must spin on another thread.
+        """
+        deadline = time.monotonic() + patience_s
+        while self._buffer is not None:
+            mount = self._look_up(camera_frame)
+            if mount is not None or time.monotonic() >= deadline:
+                return mount
+            time.sleep(LOOK_UP_EVERY_S)
+        return None
+
+    def _look_up(self, camera_frame: str) -> np.ndarray | None:
+        assert self._buffer is not None
         try:
             found = self._buffer.lookup_transform(self._config.base_frame, camera_frame, Time()).transform
         except Exception:  # one of tf2's lookup errors; their base class is not the same in all versions
@@ -73,14 +88,3 @@ class Transforms:
         if publisher is not None:
             self._node.destroy_publisher(publisher)
         self._broadcaster = self._buffer = self._listener = None
-
-
-def rotation_from_quaternion(x: float, y: float, z: float, w: float) -> np.ndarray:
-    """A unit quaternion as a rotation (3, 3)."""
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )

@@ -27,7 +27,6 @@ class LatestWorker(Generic[T]):
         self._item: T | None = None
         self._orders: list[Callable[[], None]] = []
         self._running = False
-        self._busy = False
         self._name = name
         self._thread: threading.Thread | None = None
 
@@ -83,20 +82,12 @@ class LatestWorker(Generic[T]):
         with self._changed:
             return self._changed.wait_for(lambda: enough() or not self._running, timeout_s) and enough()
 
-    def wait_until_idle(self, timeout_s: float) -> bool:
-        """Wait until nothing is in hand and nothing waits; False on timeout."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._busy and self._item is None and not self._orders, timeout_s)
-
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._busy = False
-                self._changed.notify_all()
                 self._changed.wait_for(lambda: not self._running or self._item is not None or self._orders)
                 if not self._running:
                     return
-                self._busy = True
                 orders, self._orders = self._orders, []
                 item, self._item = self._item, None
             for order in orders:
