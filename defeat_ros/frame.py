@@ -11,6 +11,12 @@ import numpy as np
 
 from defeat_ros.errors import FrameError
 
+DEFAULT_FRAME_ID = "camera_optical_frame"
+"""Of images whose source names no frame."""
+
+EPOCH_NS = 1_700_000_000 * 10**9
+"""Where the stamps of a source without absolute time begin."""
+
 
 @dataclass(frozen=True)
 class CameraIntrinsics:
@@ -88,7 +94,7 @@ class Frame:
 
     image: np.ndarray
     stamp_ns: int
-    frame_id: str = "camera_optical_frame"
+    frame_id: str = DEFAULT_FRAME_ID
     intrinsics: CameraIntrinsics | None = None
 
     def __post_init__(self) -> None:

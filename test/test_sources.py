@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from defeat_ros.data.bag import BagReader
-from defeat_ros.data.folder import DEFAULT_FRAME_ID, EPOCH_NS, Thinner
+from defeat_ros.data.folder import Thinner
 from defeat_ros.data.sources import convert, open_frames, read_intrinsics
 from defeat_ros.errors import OutputError, SourceError
-from defeat_ros.frame import CameraIntrinsics
+from defeat_ros.frame import DEFAULT_FRAME_ID, EPOCH_NS, CameraIntrinsics
 
 WIDTH, HEIGHT = 64, 48
 CAMERA = CameraIntrinsics(fx=60.0, fy=61.0, cx=32.0, cy=24.0, width=WIDTH, height=HEIGHT)

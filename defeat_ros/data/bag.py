@@ -14,10 +14,9 @@ from typing import Any
 from defeat_ros.data.bag_recovery import Channel, Storage
 from defeat_ros.data.bag_storage import Types, open_storages
 from defeat_ros.data.bag_writer import BagWriter, bag_messages
-from defeat_ros.data.folder import DEFAULT_FRAME_ID
 from defeat_ros.data.messages import image_from_message, intrinsics_from_message, stamp_from_message
 from defeat_ros.errors import MessageError, SourceError
-from defeat_ros.frame import CameraIntrinsics, Frame
+from defeat_ros.frame import DEFAULT_FRAME_ID, CameraIntrinsics, Frame
 
 __all__ = ["BagFrame", "BagMessage", "BagReader", "BagTopic", "BagWriter", "bag_messages"]
 

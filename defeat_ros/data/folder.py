@@ -14,11 +14,9 @@ import numpy as np
 from defeat_ros.data.compressed import check_size, decode_image
 from defeat_ros.data.intrinsics import read_intrinsics, read_kitti_calibration, read_mapping
 from defeat_ros.errors import MessageError, SourceError
-from defeat_ros.frame import CameraIntrinsics, Frame
+from defeat_ros.frame import EPOCH_NS, CameraIntrinsics, Frame
 
-EPOCH_NS = 1_700_000_000 * 10**9  # where the stamps of a source without absolute time begin
 DEFAULT_FPS = 10.0
-DEFAULT_FRAME_ID: str = Frame.frame_id  # the frame of a camera that does not tell its own
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from defeat_ros.data.bag import BagWriter, bag_messages
-from defeat_ros.data.folder import DEFAULT_FPS, DEFAULT_FRAME_ID, IMAGE_SUFFIXES, FolderSource, FrameSource
+from defeat_ros.data.folder import DEFAULT_FPS, IMAGE_SUFFIXES, FolderSource, FrameSource
 from defeat_ros.data.intrinsics import read_intrinsics
 from defeat_ros.data.video import VideoSource
 from defeat_ros.errors import SourceError
-from defeat_ros.frame import CameraIntrinsics
+from defeat_ros.frame import DEFAULT_FRAME_ID, CameraIntrinsics
 
 __all__ = ["ConvertSummary", "FrameSource", "convert", "open_frames", "read_intrinsics"]
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from defeat_ros.data.bag import BagWriter, bag_messages
 from defeat_ros.data.night_drive import DriveConfig, NightDrive
+from defeat_ros.frame import DEFAULT_FRAME_ID
 
-CAMERA_FRAME, BASE_FRAME, WORLD_FRAME = "camera_optical_frame", "base_link", "world"
+BASE_FRAME, WORLD_FRAME = "base_link", "world"
 
 TRUTH_VARIANCE = 1e-9
 """Of the true pose and twist: exact, yet not zero, which consumers take for 'unknown'."""
@@ -41,9 +42,9 @@ def record_drive(config: DriveConfig, out: Path, on_frame: Callable[[], None] = 
         camera_from_base = np.linalg.inv(drive.base_from_camera)
         for index, frame in enumerate(drive.frames()):
             stamp = frame.stamp_ns
-            header: dict[str, Any] = {"stamp_ns": stamp, "frame_id": CAMERA_FRAME}
+            header: dict[str, Any] = {"stamp_ns": stamp, "frame_id": DEFAULT_FRAME_ID}
             if index == 0:
-                mount = [(BASE_FRAME, CAMERA_FRAME, drive.base_from_camera)]
+                mount = [(BASE_FRAME, DEFAULT_FRAME_ID, drive.base_from_camera)]
                 bag.write("/tf_static", messages.transforms(mount, stamp_ns=stamp), stamp)
             bag.write("/camera/camera_info", messages.camera_info(drive.intrinsics, **header), stamp)
             bag.write("/camera/image_raw", messages.image(frame.image, **header), stamp)

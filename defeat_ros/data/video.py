@@ -10,9 +10,9 @@ from typing import Any
 import av
 import numpy as np
 
-from defeat_ros.data.folder import EPOCH_NS, FrameSource, Thinner
+from defeat_ros.data.folder import FrameSource, Thinner
 from defeat_ros.errors import SourceError
-from defeat_ros.frame import CameraIntrinsics, Frame
+from defeat_ros.frame import EPOCH_NS, CameraIntrinsics, Frame
 
 
 class VideoSource(FrameSource):

@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from defeat_ros.data.messages import image_from_message, intrinsics_from_message, stamp_from_message
 from defeat_ros.errors import FrameError, MessageError
-from defeat_ros.frame import CameraIntrinsics, Frame
+from defeat_ros.frame import DEFAULT_FRAME_ID, CameraIntrinsics, Frame
 from defeat_ros.ros.qos import offers_best_effort, qos_overrides, with_overrides
 
 try:
@@ -179,7 +179,7 @@ class CameraInput:
             self._node.get_logger().warning(
                 f"the driver does not stamp its images on '{self.image_topic}' (stamp 0): the time of arrival is taken"
             )
-        return Frame(image, stamp_ns or received_ns, str(message.header.frame_id) or "camera_optical_frame", camera)
+        return Frame(image, stamp_ns or received_ns, str(message.header.frame_id) or DEFAULT_FRAME_ID, camera)
 
     def _remember(self, message: Any) -> None:
         self._infos[stamp_from_message(message)] = message

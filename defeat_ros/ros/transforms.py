@@ -75,10 +75,10 @@ class Transforms:
         assert self._buffer is not None
         try:
             found = self._buffer.lookup_transform(self._config.base_frame, camera_frame, Time()).transform
-        except Exception:  # one of tf2's lookup errors; their base class is not the same in all versions
+            q, t = found.rotation, found.translation
+            return transform(rotation_from_quaternion(q.x, q.y, q.z, q.w), np.array([t.x, t.y, t.z]))
+        except Exception:  # no rotation, or one of tf2's lookup errors, whose base class differs between versions
             return None
-        q, t = found.rotation, found.translation
-        return transform(rotation_from_quaternion(q.x, q.y, q.z, q.w), np.array([t.x, t.y, t.z]))
 
     def destroy(self) -> None:
         """Stop listening and broadcasting."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from defeat_ros.errors import ConfigError
+from defeat_ros.frame import EPOCH_NS
 from defeat_ros.settings import check, entries, option
 
-EPOCH_NS = 1_700_000_000 * 1_000_000_000
 """Stamp of every drive's first frame, ns."""
 
 
