@@ -1,4 +1,4 @@
-"""Package metadata, for colcon (ament_python) and for pip; dependency ranges live here and nowhere else."""
+"""Package metadata, for colcon (ament_python) and for pip, with the ranges of what it depends on."""
 
 from pathlib import Path
 

@@ -53,10 +53,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_drive_options(synth)
 
     convert = add("convert", _convert, "video, image folder or KITTI layout to a rosbag")
-    convert.add_argument("source", type=Path, metavar="SOURCE")
-    convert.add_argument("out", type=Path, metavar="OUT_BAG")
-    convert.add_argument("--intrinsics", type=Path, help="YAML of camera_calibration, or JSON width height fx fy cx cy")
-    convert.add_argument("--fps", type=float, default=10.0, help="frames per second to keep (default 10)")
+    convert.add_argument(
+        "source", type=Path, metavar="SOURCE", help="video, folder of images, KITTI raw or odometry drive"
+    )
+    convert.add_argument("out", type=Path, metavar="OUT_BAG", help="new rosbag2 (MCAP)")
+    intrinsics_help = "YAML of camera_calibration, or JSON {width, height, fx, fy, cx, cy}; default: SOURCE/camera.json"
+    convert.add_argument("--intrinsics", type=Path, help=intrinsics_help)
+    fps_help = "rate to thin a video or timed folder to; of a plain folder, the rate it was taken at (default 10)"
+    convert.add_argument("--fps", type=float, default=10.0, help=fps_help)
     convert.add_argument("--compressed", action="store_true", help="write JPEG CompressedImage messages")
 
     infer = add("infer", _infer, "pictures of the depth and features of images or a video")
@@ -153,7 +157,7 @@ def _synth(options: argparse.Namespace) -> None:
     config = _drive(options)
     from defeat_ros.data.synth import record_drive
 
-    with progress_bar("rendering", round(config.seconds * config.fps)) as advance:
+    with progress_bar("rendering (the first time compiles, a minute)", config.frame_count) as advance:
         frames = record_drive(config, options.out, advance)
     print(f"{frames} frames of seed {config.seed}, {'night' if config.night else 'day'}, in {options.out}")
 
@@ -179,9 +183,12 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _infer(options: argparse.Namespace) -> None:
-    from defeat_ros.inference.pictures import named_frames, picture_frames
+    from defeat_ros.inference.pictures import make_folder, named_frames, picture_frames
 
     engine = _engine(options)
+    make_folder(options.out)
+    if engine.features_problem:
+        print(f"defeat-ros: no features: {engine.features_problem}", file=sys.stderr)
     frames = named_frames(options.images)
     with progress_bar("inferring", None) as advance:
         done, skipped = picture_frames(engine, frames, options.out, advance)

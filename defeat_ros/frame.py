@@ -117,16 +117,19 @@ class Frame:
 
 @dataclass(frozen=True)
 class Odometry:
-    """Motion of the camera since the segment began.
+    """Motion of the camera since the start, the last reset or jump back in time.
+
+    A pause or a change of image size begins a new segment too, but keeps the pose (REP 105 wants it continuous) and
+    says with its covariance that nothing is certain any more.
 
     Attributes:
-        odom_from_camera: (4, 4) float64, pose of the optical frame in the frame it had at the segment's start;
+        odom_from_camera: (4, 4) float64, pose of the optical frame in the frame it had at the start or reset;
             translation in the depth's unit.
         previous_from_camera: (4, 4) float64, the last step alone.
         dt_s: time of that step, s; 0 at the segment's first frame.
         step_covariance: (6, 6) float64, of the step's translation and rotation, in the camera's own axes now.
-        pose_covariance: (6, 6) float64, the same of the pose, accumulated since the segment's start.
-        segment: counts the restarts; poses of different segments do not share an origin.
+        pose_covariance: (6, 6) float64, the same of the pose, accumulated since the start or reset.
+        segment: counts the restarts; no motion is known between segments.
     """
 
     odom_from_camera: np.ndarray

@@ -136,3 +136,11 @@ def test_import_does_not_load_torch() -> None:
     subprocess.run(
         [sys.executable, "-c", "import sys, defeat_ros; assert 'torch' not in sys.modules"], cwd=ROOT, check=True
     )
+
+
+@pytest.mark.parametrize("page", ["README.md", "ckpt/README.md"])
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    missing = [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
+    assert not missing

@@ -53,7 +53,7 @@ def read_result(in_bag: Path, out_bag: Path) -> DriveResult:
             decoded = message.message
             if message.topic == "/odom":
                 result.odom_path[stamp_from_message(decoded)] = _position(decoded)
-                result.measured_steps += decoded.twist.covariance[0] < UNKNOWN_VARIANCE[0]
+                result.measured_steps += int(decoded.twist.covariance[0] < UNKNOWN_VARIANCE[0])
             elif message.topic == "/depth/image_rect":
                 result.published.append(stamp_from_message(decoded))
             else:

@@ -42,7 +42,7 @@ def run_demo(config: DriveConfig, out: Path, checkpoint: str = "") -> None:
     began = time.monotonic()
     with _weights(checkpoint) as weights:
         _prepare(out)
-        with progress_bar("rendering", round(config.seconds * config.fps)) as advance:
+        with progress_bar("rendering (the first time compiles, a minute)", config.frame_count) as advance:
             record_drive(config, out / "in", advance)
         rendered = time.monotonic()
         mount = NightDrive(config).base_from_camera @ invert(BODY_FROM_OPTICAL)

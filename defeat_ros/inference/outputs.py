@@ -59,7 +59,7 @@ class OutputComposer:
         factory: makes messages for rclpy or for a bag.
         config: names of frames.
         base_from_camera: (4, 4) pose of the optical frame in the base frame; None: the camera is the base's origin,
-            looking along its x axis. It may be set anew where a new odometry segment begins.
+            looking along its x axis. It may be set anew while the odometry is at the identity.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class OutputComposer:
         return None
 
     def odom_from_base(self, odometry: Odometry) -> np.ndarray:
-        """Pose of the base (4, 4) in the odometry frame, which is where the base stood when the segment began."""
+        """Pose of the base (4, 4) in the odometry frame, which is where the base stood at the start or reset."""
         return self.base_from_camera @ odometry.odom_from_camera @ invert(self.base_from_camera)
 
     def _odometry(self, odometry: Odometry, stamp_ns: int) -> Any:

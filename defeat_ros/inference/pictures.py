@@ -30,6 +30,20 @@ def write_picture(path: Path, image: np.ndarray) -> None:
         raise OutputError(f"cannot write '{path}': {error.strerror}") from error
 
 
+def make_folder(path: Path) -> None:
+    """Make an empty folder, or take one that is there.
+
+    Raises:
+        OutputError: it is not empty, or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise OutputError(f"output '{path}' exists and is not empty, expected a new folder")
+    except OSError as error:
+        raise OutputError(f"cannot make '{path}': {error.strerror}") from error
+
+
 def named_frames(paths: Iterable[Path]) -> Iterator[tuple[str, Frame | DefeatError]]:
     """Every frame of images, folders and videos with a name for its pictures, or why a file cannot be read."""
     for path in paths:
@@ -55,21 +69,15 @@ def picture_frames(
     Args:
         engine: an engine; features are left out where its input size is too small for them.
         frames: see `named_frames`.
-        out: folder to make.
+        out: an empty folder.
         on_frame: called after each frame.
 
     Returns:
         The number of frames pictured, and a line for each that was not.
 
     Raises:
-        OutputError: the folder exists and is not empty, or cannot be written.
+        OutputError: a picture cannot be written.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise OutputError(f"output '{out}' exists and is not empty, expected a new folder")
-    except OSError as error:
-        raise OutputError(f"cannot make '{out}': {error.strerror}") from error
     want = ["depth"] if engine.features_problem else ["depth", "features"]
     feature_colors, done, skipped = FeatureColors(), 0, []
     mark = "" if engine.info.trained else "  UNTRAINED"

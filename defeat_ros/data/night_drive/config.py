@@ -10,8 +10,6 @@ from defeat_ros.errors import ConfigError
 from defeat_ros.frame import EPOCH_NS
 from defeat_ros.settings import check, entries, option
 
-"""Stamp of every drive's first frame, ns."""
-
 
 @dataclass(frozen=True)
 class DriveConfig:
