@@ -148,6 +148,8 @@ def _engine(options: argparse.Namespace) -> Any:
 def print_table(title: str, rows: Sequence[tuple[str, Any]]) -> None:
     """Print names and values as a table on stdout."""
     table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # a hash is worth nothing cut short
     for name, value in rows:
         table.add_row(name, str(value))
     Console().print(table)

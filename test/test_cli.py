@@ -1,6 +1,7 @@
 """The command line as a user types it: exit codes, one-line errors, files."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,8 @@ def test_info(weights, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["format"] == "safetensors" and facts["provenance"]["trained"] is False
     assert facts["options"]["num_layers"] == 18 and len(facts["sha256"]) == 64
+    assert main(["info", str(weights)]) == 0
+    assert facts["sha256"] in re.sub(r"[│\s]", "", capsys.readouterr().out), "folded, not cut"
 
 
 def test_known_errors_are_one_line(tmp_path, images, weights, capsys):
