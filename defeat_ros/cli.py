@@ -157,11 +157,12 @@ def print_table(title: str, rows: Sequence[tuple[str, Any]]) -> None:
 
 def _synth(options: argparse.Namespace) -> None:
     config = _drive(options)
+    from defeat_ros.data.night_drive import NightDrive
     from defeat_ros.data.synth import record_drive
 
     with progress_bar("rendering (the first time compiles, a minute)", config.frame_count) as advance:
-        frames = record_drive(config, options.out, advance)
-    print(f"{frames} frames of seed {config.seed}, {'night' if config.night else 'day'}, in {options.out}")
+        record_drive(NightDrive(config), options.out, advance)
+    print(f"{config.frame_count} frames of seed {config.seed}, {'night' if config.night else 'day'}, in {options.out}")
 
 
 def _convert(options: argparse.Namespace) -> None:

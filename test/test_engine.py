@@ -111,13 +111,14 @@ def test_gap_is_a_parameter():
     assert run(frame(1)).restart == "gap"
 
 
-def test_reset_starts_at_the_identity():
+@pytest.mark.parametrize("reason", ["reset", "time_jump", "operator"])
+def test_reset_starts_at_the_identity(reason):
     run = engine()
     for i in range(3):
         run(frame(i))
-    run.reset()
+    run.reset(reason)
     again = run(frame(3))
-    assert again.restart == "reset"
+    assert again.restart == reason
     np.testing.assert_array_equal(again.odometry.odom_from_camera, np.eye(4))
 
 

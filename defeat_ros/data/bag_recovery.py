@@ -8,6 +8,7 @@ message is in memory at a time. MCAP and ROS 1 files have modules of their own b
 from __future__ import annotations
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class Storage(Protocol):
     def close(self) -> None: ...
 
 
-class Scan:
+class Scan(ABC):
     """A bag file read from front to back.
 
     Attributes:
@@ -110,11 +111,11 @@ class Scan:
                 continue
             yield record
 
+    @abstractmethod
     def walk(self) -> Iterator[Record]:
         """Every readable message; leaves `readable`, `complete` and `damaged_chunks` as found on the way."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most scans have nothing to close)
         """Nothing is held between walks."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from calendar import timegm
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ DEFAULT_FPS = 10.0
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
-class FrameSource:
+class FrameSource(ABC):
     """Frames from files, in the order of time; may be iterated more than once.
 
     Attributes:
@@ -38,8 +39,8 @@ class FrameSource:
     def __init__(self) -> None:
         self.skipped: list[tuple[str, str]] = []
 
-    def __iter__(self) -> Iterator[Frame]:
-        raise NotImplementedError
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]: ...
 
     def _set_camera(self, name: object, size_hw: tuple[int, int], camera: CameraIntrinsics | None) -> None:
         if camera is not None and (camera.height, camera.width) != size_hw:

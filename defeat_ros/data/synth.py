@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from defeat_ros.data.bag import BagWriter, bag_messages
-from defeat_ros.data.night_drive import DriveConfig, NightDrive
+from defeat_ros.data.night_drive import NightDrive
 from defeat_ros.frame import DEFAULT_FRAME_ID
 
 BASE_FRAME, WORLD_FRAME = "base_link", "world"
@@ -18,19 +18,16 @@ TRUTH_VARIANCE = 1e-9
 """Of the true pose and twist: exact, yet not zero, which consumers take for 'unknown'."""
 
 
-def record_drive(config: DriveConfig, out: Path, on_frame: Callable[[], None] = lambda: None) -> int:
+def record_drive(drive: NightDrive, out: Path, on_frame: Callable[[], None] = lambda: None) -> None:
     """Render a drive to a rosbag2.
 
     Writes `/camera/image_raw`, `/camera/camera_info`, `/truth/depth` (32FC1, m, +Inf sky), `/truth/odom` (base in
     'world') and `/tf_static` (camera on base). The bag appears only once it is complete.
 
     Args:
-        config: the drive.
+        drive: what to render.
         out: path of the bag to make.
         on_frame: called after each frame.
-
-    Returns:
-        The number of frames.
 
     Raises:
         OutputError: the bag exists or cannot be written.
@@ -38,7 +35,6 @@ def record_drive(config: DriveConfig, out: Path, on_frame: Callable[[], None] = 
     messages = bag_messages()
     covariance = np.eye(6) * TRUTH_VARIANCE
     with BagWriter(out, atomic=True) as bag:
-        drive = NightDrive(config)
         camera_from_base = np.linalg.inv(drive.base_from_camera)
         for index, frame in enumerate(drive.frames()):
             stamp = frame.stamp_ns
@@ -60,4 +56,3 @@ def record_drive(config: DriveConfig, out: Path, on_frame: Callable[[], None] = 
             )
             bag.write("/truth/odom", truth, stamp)
             on_frame()
-    return len(drive)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from defeat_ros.data.bag import BagReader
-from defeat_ros.data.messages import array_from_message, depth_from_message, image_from_message, stamp_from_message
+from defeat_ros.data.messages import depth_from_message, stamp_from_message
 from defeat_ros.evaluation.depth import depth_errors
 from defeat_ros.evaluation.odometry import Alignment, align, ate_rmse
 from defeat_ros.inference.odometry import UNKNOWN_VARIANCE
@@ -62,9 +63,8 @@ def read_result(in_bag: Path, out_bag: Path) -> DriveResult:
     return result
 
 
-def images_by_stamp(path: Path, topic: str, kind: str) -> dict[int, np.ndarray]:
-    """All images of one topic by stamp: `kind` 'color' gives (H, W, 3) uint8, 'depth' (H, W) float32, 'raw' as is."""
-    read = {"color": image_from_message, "depth": depth_from_message, "raw": array_from_message}[kind]
+def images_by_stamp(path: Path, topic: str, read: Callable[[Any], np.ndarray]) -> dict[int, np.ndarray]:
+    """All images of one topic by stamp, as `read` makes them from the messages; {} where the bag has no such topic."""
     with BagReader(path) as bag:
         if topic not in bag.topics:
             return {}
@@ -74,9 +74,9 @@ def images_by_stamp(path: Path, topic: str, kind: str) -> dict[int, np.ndarray]:
 
 def depth_summary(result: DriveResult) -> dict[str, float]:
     """Mean errors of the published depth over its frames, each scaled to the truth by its median; {} without any."""
-    truth = images_by_stamp(result.in_bag, "/truth/depth", "depth")
+    truth = images_by_stamp(result.in_bag, "/truth/depth", depth_from_message)
     rows = []
-    for stamp, depth in images_by_stamp(result.out_bag, "/depth/image_rect", "depth").items():
+    for stamp, depth in images_by_stamp(result.out_bag, "/depth/image_rect", depth_from_message).items():
         errors = depth_errors(depth, truth[stamp], median_scaling=True) if stamp in truth else None
         if errors is not None:
             rows.append(errors)

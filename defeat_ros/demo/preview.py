@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from defeat_ros.data.messages import image_from_message
 from defeat_ros.demo.drive_result import DriveResult, images_by_stamp, odometry_alignment
 from defeat_ros.inference.pictures import write_picture
 from defeat_ros.visualize import ACCENT, BACKGROUND, TRUTH, captioned, trajectory
@@ -16,32 +17,40 @@ from defeat_ros.visualize import ACCENT, BACKGROUND, TRUTH, captioned, trajector
 
 def preview_frames(result: DriveResult, trained: bool) -> Iterator[tuple[int, np.ndarray]]:
     """Stamp and panel (H, W, 3) for every input frame; a frame that was not published shows the last result."""
-    images = images_by_stamp(result.in_bag, "/camera/image_raw", "color")
-    depth = images_by_stamp(result.out_bag, "/depth/color", "color")
-    features = images_by_stamp(result.out_bag, "/features/color", "color")
+    images = images_by_stamp(result.in_bag, "/camera/image_raw", image_from_message)
+    depth = images_by_stamp(result.out_bag, "/depth/color", image_from_message)
+    features = images_by_stamp(result.out_bag, "/features/color", image_from_message)
     mark = "" if trained else "   UNTRAINED"
     blank = np.full_like(next(iter(images.values())), BACKGROUND)
     shown_depth, shown_features = blank, blank
+    tracks = _tracks(result)
     for stamp in sorted(images):
         shown_depth, shown_features = depth.get(stamp, shown_depth), features.get(stamp, shown_features)
         seconds = (stamp - result.stamps[0]) / 1e9
         state = "" if stamp in depth else "   (last result)"
         top = [captioned(images[stamp], f"camera   {seconds:5.1f} s"), captioned(shown_depth, f"depth{mark}{state}")]
-        track = _track(result, stamp, blank.shape[:2])
+        so_far = [(name, path[times <= stamp], color) for name, times, path, color in tracks]
+        track = trajectory(so_far, blank.shape[:2], "seen from above")
         bottom = [captioned(shown_features, f"features{mark}"), captioned(track, f"trajectory{mark}")]
         panel = np.vstack([np.hstack(top), np.hstack(bottom)])
         # H.264 wants even sides.
         yield stamp, panel[: panel.shape[0] // 2 * 2, : panel.shape[1] // 2 * 2]
 
 
-def _track(result: DriveResult, stamp: int, size_hw: tuple[int, int]) -> np.ndarray:
-    truth = np.array([p[:2] for s, p in sorted(result.truth_path.items()) if s <= stamp]).reshape(-1, 2)
-    tracks = [("truth", truth, TRUTH)]
+def _tracks(result: DriveResult) -> list[tuple[str, np.ndarray, np.ndarray, tuple[int, int, int]]]:
+    """Name, stamps (N,), x and y (N, 2) and colour of each path, the odometry aligned to the truth."""
+    times, path = _sorted(result.truth_path)
+    tracks = [("truth", times, path[:, :2], TRUTH)]
     aligned = odometry_alignment(result)
     if aligned is not None:
-        points = np.array([p for s, p in sorted(result.odom_path.items()) if s <= stamp]).reshape(-1, 3)
-        tracks.append(("odometry, aligned in scale and pose", aligned[0].apply(points)[:, :2], ACCENT))
-    return trajectory(tracks, size_hw, "seen from above")
+        times, path = _sorted(result.odom_path)
+        tracks.append(("odometry, aligned in scale and pose", times, aligned[0].apply(path)[:, :2], ACCENT))
+    return tracks
+
+
+def _sorted(path: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    stamps = sorted(path)
+    return np.array(stamps, np.int64), np.array([path[stamp] for stamp in stamps]).reshape(-1, 3)
 
 
 def write_preview(result: DriveResult, out: Path, fps: float, trained: bool, on_frame: Callable[[], None]) -> None:

@@ -40,12 +40,13 @@ def run_demo(config: DriveConfig, out: Path, checkpoint: str = "") -> None:
         DefeatError: the node could not start; its log is quoted.
     """
     began = time.monotonic()
+    drive = NightDrive(config)
     with _weights(checkpoint) as weights:
         _prepare(out)
         with progress_bar("rendering (the first time compiles, a minute)", config.frame_count) as advance:
-            record_drive(config, out / "in", advance)
+            record_drive(drive, out / "in", advance)
         rendered = time.monotonic()
-        mount = NightDrive(config).base_from_camera @ invert(BODY_FROM_OPTICAL)
+        mount = drive.base_from_camera @ invert(BODY_FROM_OPTICAL)
         parameters = {
             "checkpoint": str(weights),
             "use_sim_time": True,

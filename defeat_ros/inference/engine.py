@@ -20,7 +20,7 @@ from defeat_ros.frame import CameraIntrinsics, Frame, Odometry, Prediction
 from defeat_ros.geometry import FARTHEST_UNIT, disp_to_depth, earlier_from_later, inverse_depth, resize_intrinsics
 from defeat_ros.inference.backends import Backend, NetworkOutput
 from defeat_ros.inference.config import DepthConfig
-from defeat_ros.inference.frame_buffer import FrameBuffer, Support
+from defeat_ros.inference.frame_buffer import KEEP_POSE, FrameBuffer, Support
 from defeat_ros.inference.odometry import OdometryTracker
 from defeat_ros.inference.weights import EngineInfo, input_size_hw, load_backend
 from defeat_ros.preprocess import Rectifier, resize_image, resize_map, unit_features
@@ -106,7 +106,7 @@ class DepthEngine:
         # Intrinsics that do not change the image may come late: the networks do not see them.
         bent = frame.intrinsics if frame.intrinsics is not None and frame.intrinsics.needs_rectification else None
         support, restart = self._buffer.admit(frame.stamp_ns, (frame.size_hw, bent))
-        if restart in ("backwards", "reset", "time_jump"):
+        if restart is not None and restart not in KEEP_POSE:
             self._tracked_stamp_ns = None
         output = self._backend.run(view.network_image, support.image if support else None, _network_work(want))
         self._buffer.remember(view.network_image, frame.stamp_ns)

@@ -8,6 +8,9 @@ import numpy as np
 
 from defeat_ros.errors import FrameError
 
+KEEP_POSE = ("gap", "size")
+"""Restarts after which time went on: odometry goes on from its last pose. After any other it begins anew."""
+
 
 @dataclass(frozen=True)
 class Support:
