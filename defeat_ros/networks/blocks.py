@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet
 
 from defeat_ros.errors import ConfigError, FrameError
+from defeat_ros.networks.padding import ReflectPad
 
 RESNET_LAYERS = (18, 34, 50, 101, 152)
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU}
@@ -43,7 +44,7 @@ class ConvBlock(nn.Module):
         self.layers = nn.Sequential()
         padding = dilation * (kernel // 2)
         if padding:
-            self.layers.add_module("pad", nn.ReflectionPad2d(padding))
+            self.layers.add_module("pad", ReflectPad(padding))
         self.layers.add_module(
             "conv", nn.Conv2d(in_channels, out_channels, kernel, stride, dilation=dilation, bias=False)
         )
@@ -81,7 +82,7 @@ class PaddedConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.pad = nn.ReflectionPad2d(1)
+        self.pad = ReflectPad(1)
         self.conv = nn.Conv2d(in_channels, out_channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
