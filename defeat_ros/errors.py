@@ -48,3 +48,7 @@ class OutputError(DefeatError):
 
 class BackendError(DefeatError):
     """A device or runtime was asked for that this machine does not have."""
+
+
+class TrainingError(DefeatError):
+    """Training cannot go on: it has collapsed, met a number that is not finite, or its state is damaged."""

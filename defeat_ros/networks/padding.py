@@ -55,7 +55,7 @@ class _Reflect(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         width = ctx.width
         height, length = grad.shape[2] - 2 * width, grad.shape[3] - 2 * width
         rows = grad[:, :, width : width + height].clone()
