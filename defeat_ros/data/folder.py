@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from calendar import timegm
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from time import strptime
 
 import cv2
 import numpy as np
 
 from defeat_ros.data.compressed import check_size, decode_image
-from defeat_ros.data.intrinsics import read_intrinsics, read_kitti_calibration, read_mapping
-from defeat_ros.errors import MessageError, SourceError
+from defeat_ros.data.layout import camera_beside, find_layout, known_rate, own_camera, read_times, stamps_of
+from defeat_ros.errors import FrameError, MessageError, SourceError
 from defeat_ros.frame import EPOCH_NS, CameraIntrinsics, Frame
 
 DEFAULT_FPS = 10.0
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+
+@dataclass(frozen=True)
+class SourceItem:
+    """One image of a source, usable or not.
+
+    Attributes:
+        name: of the image within its source.
+        stamp_ns: its time, ns; of a part of a video that does not decode, that of the frame before it.
+        frame: the image, None where it could not be used.
+        reason: why not, as in `FrameSource.skipped`.
+        file: where it lies, None within a video.
+    """
+
+    name: str
+    stamp_ns: int
+    frame: Frame | None
+    reason: str | None = None
+    file: Path | None = None
 
 
 class FrameSource(ABC):
@@ -27,9 +46,9 @@ class FrameSource(ABC):
     Attributes:
         expected: about how many there will be, None where that is not known.
         skipped: (name, reason) of every image that was left out so far; reasons are those of MessageError,
-            'size_changed' and 'time_backwards'.
-        intrinsics: the camera, None where it is not known.
-        size_hw: size of every frame, px.
+            'size_changed', 'time_backwards' and 'bad_intrinsics'.
+        intrinsics: the camera, None where it is not known; that of the first image where each has its own.
+        size_hw: size of every frame, px; of the first where each image has its own camera.
     """
 
     expected: int | None = None
@@ -40,7 +59,16 @@ class FrameSource(ABC):
         self.skipped: list[tuple[str, str]] = []
 
     @abstractmethod
-    def __iter__(self) -> Iterator[Frame]: ...
+    def items(self) -> Iterator[SourceItem]:
+        """Every image with its time, also those of no use."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        self.skipped.clear()
+        for item in self.items():
+            if item.frame is not None:
+                yield item.frame
+            else:
+                self.skipped.append((item.name, item.reason or "bad_message"))
 
     def _set_camera(self, name: object, size_hw: tuple[int, int], camera: CameraIntrinsics | None) -> None:
         if camera is not None and (camera.height, camera.width) != size_hw:
@@ -81,7 +109,11 @@ class FolderSource(FrameSource):
     Args:
         path: the folder, or a single image.
         fps: the rate at which the images were taken, Hz; of a folder that knows its times, the rate to thin it to.
-        camera: its camera; None looks for camera.json, camera.yaml and KITTI's calibration.
+        camera: its camera; None looks for camera.json, camera.yaml, KITTI's calibration, camera.json beside the
+            folders left and right of a stereo camera, and X.json or X.yaml beside each X.jpg.
+
+    Attributes:
+        files: the images, before thinning.
 
     Raises:
         SourceError: no image can be read, times do not fit the images, or the camera has another size.
@@ -89,50 +121,69 @@ class FolderSource(FrameSource):
 
     def __init__(self, path: Path, fps: float | None, camera: CameraIntrinsics | None) -> None:
         super().__init__()
-        folder, times_file = _layout(path)
-        self._files = _images(folder)
-        if not self._files:
+        folder, times_file = find_layout(path)
+        self.files = _images(folder)
+        if not self.files:
             raise SourceError(f"{path} has no images, expected {', '.join(IMAGE_SUFFIXES)} files or a KITTI layout")
         size_hw = self._first_size(path)
         if camera is None:
-            camera = _camera_beside(path, folder, size_hw)
+            camera = camera_beside(path, folder, size_hw)
+        self._each_its_own = camera is None
+        if camera is None:
+            camera = self._first_camera()
+            size_hw = (camera.height, camera.width) if camera else size_hw
         self._set_camera(path, size_hw, camera)
         if times_file is not None:
-            self._stamps, thin = _stamps_of(self._files, _read_times(times_file), times_file), fps
+            self._stamps, thin = stamps_of(self.files, read_times(times_file), times_file), fps
         else:
-            known = _known_rate(path)
+            known = known_rate(path, size_hw)
             rate, thin = known or fps or DEFAULT_FPS, fps if known else None
-            self._stamps = [EPOCH_NS + round(index * 1e9 / rate) for index in range(len(self._files))]
+            self._stamps = [EPOCH_NS + round(index * 1e9 / rate) for index in range(len(self.files))]
         gaps = np.diff(np.array(self._stamps, dtype=np.int64))
         thinner = Thinner(thin, float(np.median(gaps)) if len(gaps) else 0.0)
-        self._chosen = [item for item in zip(self._files, self._stamps, strict=True) if thinner.keep(item[1])]
+        self._chosen = [item for item in zip(self.files, self._stamps, strict=True) if thinner.keep(item[1])]
         self.expected = len(self._chosen)
 
-    def __iter__(self) -> Iterator[Frame]:
-        self.skipped.clear()
+    def items(self) -> Iterator[SourceItem]:
+        """Every image with its time, also those of no use."""
         last = None
         for file, stamp in self._chosen:
             try:
-                image = read_image(file)
-            except MessageError as error:
-                self.skipped.append((file.name, getattr(error, "reason", "decode_failed")))
-                continue
-            if image.shape[:2] != self.size_hw:
-                self.skipped.append((file.name, "size_changed"))
-            elif last is not None and stamp <= last:
-                self.skipped.append((file.name, "time_backwards"))
+                frame = self._frame(file, stamp)
+                if last is not None and stamp <= last:
+                    raise FrameError(f"{file} is not later than the image before it", "time_backwards")
+            except (MessageError, FrameError) as error:
+                yield SourceItem(file.name, stamp, None, error.reason, file)
             else:
                 last = stamp
-                yield Frame(image, stamp, intrinsics=self.intrinsics)
+                yield SourceItem(file.name, stamp, frame, file=file)
+
+    def _frame(self, file: Path, stamp_ns: int) -> Frame:
+        image = read_image(file)
+        camera = own_camera(file) if self._each_its_own else self.intrinsics
+        if camera is None or not self._each_its_own:
+            if image.shape[:2] != self.size_hw:
+                raise FrameError(f"{file} is {image.shape[1]}x{image.shape[0]}", "size_changed")
+        elif image.shape[:2] != (camera.height, camera.width):
+            raise FrameError(f"{file} is {image.shape[1]}x{image.shape[0]}, its camera has another", "bad_intrinsics")
+        return Frame(image, stamp_ns, intrinsics=camera)
+
+    def _first_camera(self) -> CameraIntrinsics | None:
+        for file in self.files:
+            with suppress(FrameError):
+                camera = own_camera(file)
+                if camera is not None:
+                    return camera
+        return None
 
     def _first_size(self, path: Path) -> tuple[int, int]:
-        for file in self._files:
+        for file in self.files:
             try:
                 height, width = read_image(file).shape[:2]
             except MessageError:
                 continue
             return height, width
-        raise SourceError(f"none of the {len(self._files)} images in {path} can be read")
+        raise SourceError(f"none of the {len(self.files)} images in {path} can be read")
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -167,73 +218,11 @@ def _images(folder: Path) -> list[Path]:
     if folder.is_file():
         return [folder]
     visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted((path for path in visible if path.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
+    images = sorted((path for path in visible if path.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
+    stems = {path.stem for path in images}
+    return [path for path in images if not _is_truth(path, stems)]
 
 
-def _layout(path: Path) -> tuple[Path, Path | None]:
-    """The folder that holds the images, and the file with their times."""
-    raw = [path, *(path / f"image_{camera}" for camera in ("02", "03", "00", "01"))]
-    for folder in raw:
-        if (folder / "data").is_dir() and (folder / "timestamps.txt").is_file():
-            return folder / "data", folder / "timestamps.txt"
-    for folder in (path / f"image_{camera}" for camera in (2, 3, 0, 1)):
-        if folder.is_dir():
-            times = path / "times.txt"
-            return folder, times if times.is_file() else None
-    return path, None
-
-
-def _camera_beside(path: Path, folder: Path, size_hw: tuple[int, int]) -> CameraIntrinsics | None:
-    """The camera that a folder describes itself: camera.json, camera.yaml, else KITTI's calibration files."""
-    for parent in dict.fromkeys((path, folder)):
-        for name in ("camera.json", "camera.yaml"):
-            if (parent / name).is_file():
-                return read_intrinsics(parent / name)
-    if folder.name == "data":  # raw: DATE/DRIVE/image_02/data, with the calibration in DATE
-        kitti, key = folder.parent, f"P_rect_{folder.parent.name[-2:]}"
-        places = [kitti.parent / "calib_cam_to_cam.txt", kitti.parent.parent / "calib_cam_to_cam.txt"]
-    elif folder.name.startswith("image_"):
-        key, places = f"P{folder.name[-1:]}", [path / "calib.txt"]
-    else:
-        return None
-    cameras = (read_kitti_calibration(place, key, size_hw) for place in places if place.is_file())
-    return next((camera for camera in cameras if camera), None)
-
-
-def _known_rate(path: Path) -> float | None:
-    """The rate in the folder's camera.json, Hz."""
-    file = path / "camera.json"
-    rate = read_mapping(file).get("fps") if file.is_file() else None
-    if rate is None:
-        return None
-    if not isinstance(rate, (int, float)) or not 0 < rate < 1e6:
-        raise SourceError(f"fps in {file} is {rate!r}, expected a positive number")
-    return float(rate)
-
-
-def _read_times(path: Path) -> list[int]:
-    """Stamps, ns: seconds since the start (times.txt), or dates with nanoseconds, in UTC (timestamps.txt)."""
-    stamps = []
-    for number, line in enumerate(path.read_text(errors="replace").split("\n"), 1):
-        text = line.strip()
-        if not text:
-            continue
-        try:
-            if " " in text:
-                date, _, fraction = text.partition(".")
-                seconds = timegm(strptime(date, "%Y-%m-%d %H:%M:%S"))
-                stamps.append(seconds * 10**9 + int(fraction.ljust(9, "0")[:9]))
-            else:
-                stamps.append(EPOCH_NS + round(float(text) * 1e9))
-        except (ValueError, OverflowError):
-            raise SourceError(f"line {number} of {path} is {text!r}, expected seconds or a date with time") from None
-    return stamps
-
-
-def _stamps_of(files: list[Path], times: list[int], source: Path) -> list[int]:
-    """The time of each image: by the number in its name, as KITTI counts, else by its place."""
-    if all(file.stem.isdecimal() and int(file.stem) < len(times) for file in files):
-        return [times[int(file.stem)] for file in files]
-    if len(files) == len(times):
-        return list(times)
-    raise SourceError(f"{source} has {len(times)} times, expected one for each of the {len(files)} images")
+def _is_truth(path: Path, stems: Collection[str]) -> bool:
+    """X_depth.png beside an image X is the depth of that image, not one itself."""
+    return path.suffix.lower() == ".png" and path.stem.endswith("_depth") and path.stem.removesuffix("_depth") in stems

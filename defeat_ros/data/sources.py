@@ -9,6 +9,7 @@ from pathlib import Path
 from defeat_ros.data.bag import BagWriter, bag_messages
 from defeat_ros.data.folder import DEFAULT_FPS, IMAGE_SUFFIXES, FolderSource, FrameSource
 from defeat_ros.data.intrinsics import read_intrinsics
+from defeat_ros.data.layout import sidecar_camera
 from defeat_ros.data.video import VideoSource
 from defeat_ros.errors import SourceError
 from defeat_ros.frame import DEFAULT_FRAME_ID, CameraIntrinsics
@@ -45,7 +46,7 @@ def open_frames(
         source: the file or folder.
         fps: of a source that knows its times (videos, KITTI, camera.json with `fps`), the rate to thin it to, None
             for all frames; of a plain folder, the rate at which the images were taken (10 if None). Hz.
-        intrinsics: the camera or its file; None takes what a folder itself has.
+        intrinsics: the camera or its file; None takes what a folder itself has, or clip.json beside clip.mp4.
 
     Raises:
         SourceError: it cannot be read, or the intrinsics are for another size.
@@ -58,7 +59,7 @@ def open_frames(
     camera = read_intrinsics(intrinsics) if isinstance(intrinsics, (str, Path)) else intrinsics
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return FolderSource(path, fps, camera)
-    return VideoSource(path, fps, camera)
+    return VideoSource(path, fps, camera or sidecar_camera(path))
 
 
 def convert(

@@ -10,7 +10,7 @@ from typing import Any
 import av
 import numpy as np
 
-from defeat_ros.data.folder import FrameSource, Thinner
+from defeat_ros.data.folder import FrameSource, SourceItem, Thinner
 from defeat_ros.errors import SourceError
 from defeat_ros.frame import EPOCH_NS, CameraIntrinsics, Frame
 
@@ -44,33 +44,33 @@ class VideoSource(FrameSource):
         kept = min(1.0, fps / rate) if fps and rate else 1.0
         self.expected = math.ceil(frames * kept) if frames else None
 
-    def __iter__(self) -> Iterator[Frame]:
-        self.skipped.clear()
+    def items(self) -> Iterator[SourceItem]:
+        """Every frame that the rate keeps, and what does not decode or has no usable time."""
         thinner = Thinner(self._fps, self._gap_ns)
-        first = last = None
+        first, last = None, EPOCH_NS - 1
         with self._open() as container:
-            for index, frame in enumerate(self._decoded(container)):
-                if frame.pts is None:
-                    self.skipped.append((f"frame {index}", "no_time"))
+            for name, frame in self._decoded(container):
+                if frame is None or frame.pts is None:
+                    yield SourceItem(name, max(last, EPOCH_NS), None, "no_time" if frame else "decode_failed")
                     continue
                 first = frame.pts if first is None else first
                 stamp = EPOCH_NS + round((frame.pts - first) * frame.time_base * 10**9)
-                if last is not None and stamp <= last:
-                    self.skipped.append((f"frame {index}", "time_backwards"))
+                if stamp <= last:
+                    yield SourceItem(name, stamp, None, "time_backwards")
                     continue
                 last = stamp
                 if not thinner.keep(stamp):
                     continue
                 if (frame.height, frame.width) != self.size_hw:
-                    self.skipped.append((f"frame {index}", "size_changed"))
+                    yield SourceItem(name, stamp, None, "size_changed")
                     continue
                 image = np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
-                yield Frame(image, stamp, intrinsics=self.intrinsics)
+                yield SourceItem(name, stamp, Frame(image, stamp, intrinsics=self.intrinsics))
 
-    def _decoded(self, container: Any) -> Iterator[Any]:
-        """Every frame that decodes; a damaged packet costs its own frames only."""
+    def _decoded(self, container: Any) -> Iterator[tuple[str, Any]]:
+        """Every frame with its name, None for a damaged packet, which costs its own frames only."""
         packets = container.demux(container.streams.video[0])
-        number = 0
+        packet_number = frame_number = 0
         while True:
             try:
                 packet = next(packets, None)
@@ -80,10 +80,12 @@ class VideoSource(FrameSource):
             except av.error.EOFError:
                 return
             except av.FFmpegError:
-                self.skipped.append((f"packet {number}", "decode_failed"))
+                yield f"packet {packet_number}", None
                 frames = []
-            number += 1
-            yield from frames
+            packet_number += 1
+            for frame in frames:
+                yield f"frame {frame_number}", frame
+                frame_number += 1
 
     def _open(self) -> Any:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,13 +106,6 @@ def odometry_summary(result: DriveResult) -> dict[str, float]:
         "poses": len(truth),
         "measured_steps": result.measured_steps,
     }
-
-
-def write_json(path: Path, facts: dict[str, Any]) -> None:
-    """Write facts as indented JSON, whole or not at all."""
-    scratch = path.with_name(f".{path.name}.part")
-    scratch.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    scratch.replace(path)
 
 
 def _position(odometry: Any) -> np.ndarray:

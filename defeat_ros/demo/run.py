@@ -14,11 +14,12 @@ from rich.table import Table
 
 from defeat_ros.data.night_drive import DriveConfig, NightDrive
 from defeat_ros.data.synth import BASE_FRAME, record_drive
-from defeat_ros.demo.drive_result import read_result, write_json
+from defeat_ros.demo.drive_result import read_result
 from defeat_ros.demo.live import run_live
 from defeat_ros.demo.preview import write_preview
 from defeat_ros.demo.summary import summarise, summary_rows
 from defeat_ros.errors import OutputError
+from defeat_ros.files import write_json
 from defeat_ros.geometry import BODY_FROM_OPTICAL, invert, xyz_rpy_from_transform
 from defeat_ros.inference.weights import find_checkpoint, shipped_checkpoints
 from defeat_ros.progress import progress_bar
