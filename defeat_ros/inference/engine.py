@@ -170,8 +170,10 @@ class DepthEngine:
             self._tracker.restart(keep_pose=tracked is not None)
             return self._tracker.first()
         assert output.disp is not None and output.axisangle is not None and output.translation is not None
-        mean_inverse = float(np.mean(inverse_depth(output.disp), dtype=np.float64))
-        step = earlier_from_later(output.axisangle, output.translation, mean_inverse)
+        factor = 1.0
+        if self.info.translation == "inverse_depth":
+            factor = float(np.mean(inverse_depth(output.disp), dtype=np.float64))
+        step = earlier_from_later(output.axisangle, output.translation, factor)
         step[:3, 3] *= 1.0 if scale is None else scale
         if not np.isfinite(step).all():
             self._tracker.restart(keep_pose=True)  # numbers overflowed: one bad frame must not spoil the rest

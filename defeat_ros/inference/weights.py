@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from defeat_ros.checkpoint import read_checkpoint
+from defeat_ros.checkpoint import TRANSLATIONS, Checkpoint, read_checkpoint, translation_of
 from defeat_ros.errors import CheckpointError
 from defeat_ros.inference.backends import Backend, make_backend
 from defeat_ros.inference.config import DepthConfig
@@ -26,6 +26,7 @@ class EngineInfo:
         trained: False where the file says that its weights were never trained.
         backend, device, precision: how the networks run.
         input_size: width and height the networks see, px.
+        translation: what the pose net's translation is, see `checkpoint.translation_of`.
     """
 
     checkpoint: str
@@ -35,14 +36,22 @@ class EngineInfo:
     device: str
     precision: str
     input_size: tuple[int, int]
+    translation: str = TRANSLATIONS[0]
 
     @classmethod
-    def of(
-        cls, backend: Backend, size_hw: tuple[int, int], checkpoint: str = "", sha256: str = "", trained: bool = True
-    ) -> EngineInfo:
-        """Describe a backend and, where known, its weights."""
+    def of(cls, backend: Backend, size_hw: tuple[int, int], checkpoint: Checkpoint | None = None) -> EngineInfo:
+        """Describe a backend and, where known, its weights.
+
+        Raises:
+            CheckpointError: see `translation_of`.
+        """
         size = (size_hw[1], size_hw[0])
-        return cls(checkpoint, sha256, trained, backend.name, backend.device, backend.precision, size)
+        runs = (backend.name, backend.device, backend.precision, size)
+        if checkpoint is None:
+            return cls("", "", True, *runs)
+        told = checkpoint.provenance
+        trained = bool(told.get("trained", True))
+        return cls(checkpoint.path.name, checkpoint.sha256, trained, *runs, translation_of(told))
 
 
 def find_checkpoint(name: str) -> Path:
@@ -101,5 +110,4 @@ def load_backend(config: DepthConfig) -> tuple[Backend, EngineInfo]:
         scales = list(model.scales)
         raise CheckpointError(f"checkpoint '{checkpoint.path}' has scales {scales}, expected 0 (full size) among them")
     backend = make_backend(model, config.device, config.precision)
-    trained = bool(checkpoint.provenance.get("trained", True))
-    return backend, EngineInfo.of(backend, size_hw, checkpoint.path.name, checkpoint.sha256, trained)
+    return backend, EngineInfo.of(backend, size_hw, checkpoint)

@@ -1,0 +1,85 @@
+"""Reports of evaluations as tables on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from defeat_ros.evaluation.odometry_report import FIGURES, figure
+
+_COLUMNS = 4  # trajectories side by side in one table
+
+
+def print_depth(report: dict[str, Any], mark: str = "") -> None:
+    """Print what `depth_report` made; `mark` goes to the title, such as 'UNTRAINED'."""
+    protocol, sources = report["protocol"], report["sources"]
+    light = {"auto": f"night: median grey level below {protocol['night_below_grey_level']:g}"}
+    said = [f"truth {protocol['min_depth']:g} to {protocol['max_depth']:g} m", f"crop {protocol['crop']}"]
+    said += [light.get(protocol["condition"], f"condition {protocol['condition']} as told")]
+    said += [f"dark {protocol['dark']}"] if protocol["dark"] else []
+    names = ("abs_rel", "sq_rel", "rmse", "rmse_log", "a1", "a2", "a3", "dee")
+    table = _table(f"depth {mark} ({'; '.join(said)})", ["", "", "scaling"], ["frames", *names, "scale", "std/mean"])
+    groups = [("overall", report["overall"])] if len(sources) > 1 else []
+    groups += [*report["conditions"].items()] if len(sources) > 1 else []
+    groups += [(f"{name} ({facts['condition']})", facts["methods"]) for name, facts in sources.items()]
+    for group, methods in groups:
+        for number, (method, scores) in enumerate(methods.items()):
+            first = (group if number == 0 else "", method)
+            numbers = [[f"{scores[scaling][name]:.3f}" for name in names] for scaling in ("median_scaled", "unscaled")]
+            scale = (f"{scores['scale']['mean']:.3g}", f"{scores['scale']['std_over_mean']:.3f}")
+            table.add_row(*first, "median", str(scores["frames"]), *numbers[0], *scale)
+            table.add_row("", "", "none", "", *numbers[1])
+        table.add_section()
+    _print(table)
+    if protocol["baselines"]:
+        print("constant and rows are fitted to the very truth they are measured on: optimistic priors")
+    for name, facts in sources.items():
+        frames = facts["frames"]
+        skipped = "".join(f", {reason} {number}" for reason, number in frames["skipped"].items())
+        print(
+            f"{name}: {frames['in']} frames, {frames['evaluated']} evaluated{skipped}; grey {facts['grey_level']:.0f}"
+        )
+
+
+def print_odometry(report: dict[str, Any], mark: str = "") -> None:
+    """Print what `odometry_summary` made; `mark` goes to the title."""
+    every = report["trajectories"]
+    columns: list[tuple[str, dict[str, Any] | None]] = list(every.items())
+    columns += [("mean", None)] if len(every) > 1 else []
+    for first in range(0, len(columns), _COLUMNS):
+        part = columns[first : first + _COLUMNS]
+        table = _table(f"odometry {mark}".strip(), [""], [name for name, _ in part])
+        for label, path in FIGURES:
+            values = [report["mean"][label] if one is None else figure(one, path) for _, one in part]
+            missing = "too short" if path[0].startswith("segments") else "-"
+            table.add_row(label, *(missing if value is None else f"{value:.4g}" for value in values))
+        _print(table)
+    for name, one in every.items():
+        steps = one["steps"]
+        line = f"{name}: {one['poses']} poses, {steps['count']} steps, {steps['moving']} moving"
+        if "restarts" in one:
+            line += "".join(f", motion unknown ({why}) {n}" for why, n in one["restarts"].items())
+            line += "".join(f", {why} {n}" for why, n in one["frames"]["skipped"].items())
+        print(line)
+
+
+def _table(title: str, texts: Sequence[str], columns: Sequence[str]) -> Table:
+    """A table whose first columns are texts and the others numbers, none of them cut short."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in texts:
+        table.add_column(column, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _print(table: Table) -> None:
+    """At its full width also where the terminal is narrower: a figure cut short is worth nothing."""
+    wide = Console(width=1000)
+    needed = wide.measure(table).maximum
+    console = Console()
+    (Console(width=needed) if console.width < needed else console).print(table)

@@ -1,0 +1,82 @@
+"""The frames of a recording as they are evaluated: chosen, cut, darkened, with their truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from defeat_ros.data.recording import Recorded, Recording
+from defeat_ros.evaluation.dark import darken
+from defeat_ros.evaluation.depth import comparable
+from defeat_ros.evaluation.options import DepthEvaluation
+from defeat_ros.frame import Frame
+
+
+@dataclass(frozen=True)
+class View:
+    """A frame to evaluate.
+
+    Attributes:
+        name: unique within the recording.
+        frame: as the predictor sees it, cut and darkened.
+        truth: (H, W), m.
+        grey_level: mean of the image before it was darkened, 0 to 255.
+    """
+
+    name: str
+    frame: Frame
+    truth: np.ndarray
+    grey_level: float
+
+
+def views(
+    recording: Recording, config: DepthEvaluation, aspect: float | None, skip: Callable[[str], None] = lambda _: None
+) -> Iterator[View | None]:
+    """The frames of a recording that can be evaluated; None for each that cannot, after `skip` got the reason."""
+    for index, item in enumerate(recording):
+        reason = _unfit(item, index, config)
+        if reason is not None:
+            skip(reason)
+            yield None
+            continue
+        assert item.frame is not None and item.depth is not None
+        frame, truth = item.frame, item.depth
+        grey = float(frame.image.mean())
+        if config.crop_aspect and aspect is not None:
+            # Depth does not need the camera once the image is free of distortion, as it is here.
+            frame = replace(frame, image=_cut(frame.image, aspect), intrinsics=None)
+            truth = _cut(truth, aspect)
+        yield View(item.name, replace(frame, image=corrupted(frame.image, index, config)), truth, grey)
+
+
+def _unfit(item: Recorded, index: int, config: DepthEvaluation) -> str | None:
+    if index % config.every:
+        return "not_chosen"
+    if item.frame is None:
+        return item.reason or "bad_frame"
+    if item.depth is None:
+        return "no_truth"
+    camera = item.frame.intrinsics
+    if camera is not None and camera.needs_rectification:
+        return "distorted"  # depth is predicted for the rectified image, the truth is told for the raw one
+    return None if comparable(item.depth, max_m=config.max_depth).any() else "no_truth_in_range"
+
+
+def _cut(array: np.ndarray, aspect: float) -> np.ndarray:
+    rows, columns = centre_crop((array.shape[0], array.shape[1]), aspect)
+    return np.ascontiguousarray(array[rows, columns])
+
+
+def corrupted(image: np.ndarray, index: int, config: DepthEvaluation) -> np.ndarray:
+    """The image as it is shown to the predictor; the same noise for the same seed and frame number."""
+    return darken(image, config.dark, np.random.default_rng([config.seed, index])) if config.dark else image
+
+
+def centre_crop(size_hw: tuple[int, int], aspect: float) -> tuple[slice, slice]:
+    """Rows and columns of the largest centred part with this aspect (width / height)."""
+    height, width = size_hw
+    kept_h, kept_w = min(height, round(width / aspect)), min(width, round(height * aspect))
+    top, left = (height - kept_h) // 2, (width - kept_w) // 2
+    return slice(top, top + kept_h), slice(left, left + kept_w)

@@ -1,0 +1,129 @@
+"""Charts of errors and paths; the only place that knows matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from defeat_ros.errors import OutputError
+from defeat_ros.visualize.pictures import ACCENT, BACKGROUND, INK, MUTED, TRUTH
+
+Color = tuple[int, int, int]
+
+SERIES: tuple[Color, ...] = (ACCENT, TRUTH, (150, 220, 130), (230, 120, 170), (190, 160, 250), MUTED)
+
+_DPI = 100
+
+
+def distance_chart(
+    edges: np.ndarray, series: Mapping[str, np.ndarray], pixels: np.ndarray, title: str, dashed: Sequence[str] = ()
+) -> np.ndarray:
+    """Relative error over true distance, with the number of pixels behind it below.
+
+    Args:
+        edges: (N + 1,) of the bins, m.
+        series: name to mean relative error of each bin (N,), NaN where there is none.
+        pixels: (N,) pixels in each bin.
+        title: what is shown.
+        dashed: series to draw with broken lines.
+
+    Returns:
+        (600, 900, 3) uint8 RGB.
+
+    Raises:
+        OutputError: matplotlib is not installed.
+    """
+    figure = _figure(900, 600)
+    upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
+    centres = (edges[:-1] + edges[1:]) / 2
+    for color, (name, errors) in zip(_cycle(len(series)), series.items(), strict=True):
+        known = np.isfinite(errors)
+        line = "--" if name in dashed else "-"
+        upper.plot(centres[known], errors[known], line, marker="o", color=_rgb(color), label=name, markersize=4)
+    _axes(upper, title, "", "abs_rel, median-scaled")
+    upper.set_ylim(bottom=0)
+    if len(series) > 1:
+        upper.legend(facecolor=_rgb(BACKGROUND), edgecolor=_rgb(MUTED), labelcolor=_rgb(INK))
+    lower.bar(centres, np.maximum(pixels, 0), width=np.diff(edges) * 0.9, color=_rgb(MUTED))
+    _axes(lower, "", "true distance, m", "pixels")
+    if pixels.any():
+        lower.set_yscale("log")
+    lower.set_xlim(edges[0], edges[-1])
+    return _drawn(figure)
+
+
+def odometry_chart(
+    tracks: Sequence[tuple[str, np.ndarray]], labels: tuple[str, str], curves: Mapping[str, np.ndarray], title: str
+) -> np.ndarray:
+    """Paths from above at one scale for both axes; beside them position and rotation errors over the path.
+
+    Args:
+        tracks: name and points (N, 2) of each path, m, the truth first.
+        labels: of the horizontal and the vertical axis.
+        curves: see `evaluation.odometry_report.curves`.
+        title: what is shown.
+
+    Returns:
+        (700, 1400, 3) uint8 RGB.
+
+    Raises:
+        OutputError: matplotlib is not installed.
+    """
+    figure = _figure(1400, 700)
+    grid = figure.add_gridspec(2, 2, width_ratios=[1.1, 1])
+    path = figure.add_subplot(grid[:, 0])
+    for color, (name, points) in zip((TRUTH, *_cycle(len(tracks) - 1)), tracks, strict=True):
+        path.plot(points[:, 0], points[:, 1], color=_rgb(color), label=name, linewidth=2)
+        path.plot(*points[0], "o", color=_rgb(color), fillstyle="none")
+        path.plot(*points[-1], "s", color=_rgb(color))
+    path.set_aspect("equal", adjustable="datalim")
+    _axes(path, f"{title}   (circle: start, square: end)", *labels)
+    path.legend(facecolor=_rgb(BACKGROUND), edgecolor=_rgb(MUTED), labelcolor=_rgb(INK))
+    position, rotation = figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, 1])
+    for color, (name, label) in zip((ACCENT, SERIES[3]), (("sim3", "Sim(3)"), ("se3", "SE(3)")), strict=True):
+        position.plot(curves["distance"], curves[name], color=_rgb(color), label=f"after {label} alignment")
+    position.legend(facecolor=_rgb(BACKGROUND), edgecolor=_rgb(MUTED), labelcolor=_rgb(INK))
+    _axes(position, "position error", "", "m")
+    rotation.plot(curves["distance"], curves["rotation"], color=_rgb(ACCENT))
+    _axes(rotation, "rotation error since the start", "distance travelled, m", "deg")
+    for one in (position, rotation):
+        one.set_ylim(bottom=0)
+        one.margins(x=0)
+    return _drawn(figure)
+
+
+def _figure(width: int, height: int) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise OutputError("charts need matplotlib, expected it to be installed (pip install matplotlib)") from None
+    return Figure((width / _DPI, height / _DPI), dpi=_DPI, facecolor=_rgb(BACKGROUND), layout="constrained")
+
+
+def _axes(axes: Any, title: str, x: str, y: str) -> None:
+    axes.set_facecolor(_rgb(BACKGROUND))
+    axes.set_title(title, color=_rgb(INK), fontsize=11, loc="left")
+    axes.set_xlabel(x, color=_rgb(INK))
+    axes.set_ylabel(y, color=_rgb(INK))
+    axes.tick_params(colors=_rgb(MUTED))
+    axes.grid(color=_rgb(MUTED), alpha=0.25)
+    for side in axes.spines.values():
+        side.set_color(_rgb(MUTED))
+
+
+def _drawn(figure: Any) -> np.ndarray:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _cycle(count: int) -> list[Color]:
+    return [SERIES[index % len(SERIES)] for index in range(count)]
+
+
+def _rgb(color: Color) -> tuple[float, float, float]:
+    return color[0] / 255, color[1] / 255, color[2] / 255
