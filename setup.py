@@ -23,6 +23,8 @@ ROS = [
     "ros-std-msgs",
     "ros-std-srvs",
 ]
+# Training and the pictures of evaluations; what runs on a robot does without.
+TRAIN = ["lightning>=2.4,<3", "tensorboard>=2.14", "matplotlib>=3.5"]
 TEST = ["pytest>=7", "pytest-timeout", "hypothesis", "ruff", "mypy", "types-PyYAML"]
 
 
@@ -67,7 +69,7 @@ setup(
         "PyYAML>=5.4",
         "av>=11",
     ],
-    extras_require={"opencv": OPENCV, "ros": ROS, "test": TEST},
+    extras_require={"opencv": OPENCV, "ros": ROS, "train": TRAIN, "test": TEST},
     entry_points={
         "console_scripts": [
             "depth_node = defeat_ros.ros.node:main",

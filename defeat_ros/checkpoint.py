@@ -58,6 +58,24 @@ class Checkpoint:
     format: Literal["safetensors", "published"]
 
 
+TRANSLATIONS = ("inverse_depth", "scene_units")
+
+
+def translation_of(provenance: Mapping[str, Any]) -> str:
+    """What the pose net's translation is multiplied by to give scene units.
+
+    Returns:
+        'inverse_depth': the mean inverse depth of the target, as in published weights; 'scene_units': by one.
+
+    Raises:
+        CheckpointError: the file says something else.
+    """
+    found = provenance.get("translation", TRANSLATIONS[0])
+    if found not in TRANSLATIONS:
+        raise CheckpointError(f"translation of the checkpoint is {found!r:.40}, expected {' or '.join(TRANSLATIONS)}")
+    return str(found)
+
+
 def read_checkpoint(
     path: str | os.PathLike[str],
     key: Callable[[Any], Any] | None = None,

@@ -128,20 +128,18 @@ def invert(matrix: np.ndarray) -> np.ndarray:
     return transform(rotation, -rotation @ matrix[:3, 3])
 
 
-def earlier_from_later(axisangle: np.ndarray, translation: np.ndarray, mean_inverse_depth: float) -> np.ndarray:
-    """The camera's step from the pose net's output on (later, earlier).
-
-    The net gives later_from_earlier; its translation is multiplied by the mean inverse depth of the target frame,
-    as the training sees it, or depth and odometry would disagree in scale.
+def earlier_from_later(axisangle: np.ndarray, translation: np.ndarray, factor: float) -> np.ndarray:
+    """The camera's step from the pose net's output on (later, earlier), which is later_from_earlier.
 
     Args:
         axisangle, translation: (3,) each, rad and scene units before scaling.
-        mean_inverse_depth: mean of 1 / depth over the target frame, 1 / scene units.
+        factor: what the training multiplied the translation by, or depth and odometry would disagree in scale: the
+            mean of 1 / depth over the target frame in published weights, 1 in ours.
 
     Returns:
         (4, 4): pose of the later camera in the earlier one.
     """
-    scaled = np.asarray(translation, np.float64) * mean_inverse_depth
+    scaled = np.asarray(translation, np.float64) * factor
     return invert(transform(rotation_from_vector(axisangle), scaled))
 
 

@@ -45,14 +45,14 @@ def resize_map(values: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)).reshape(height, width, *values.shape[2:])
 
 
-def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
-    """uint8 RGB (H, W, 3) or (B, H, W, 3) to float (B, 3, H, W) in [0, 1].
+def to_tensor(images: np.ndarray | torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
+    """uint8 RGB (H, W, 3) or (..., H, W, 3) to float (B, 3, H, W) or (..., 3, H, W) in [0, 1].
 
     Divided by 255 always: dividing by each image's own maximum brightens dark frames and makes brightness jump.
     """
     batch = images[None] if images.ndim == 3 else images
-    tensor = torch.from_numpy(np.ascontiguousarray(batch)).to(device, non_blocking=True)
-    return tensor.permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
+    tensor = batch if isinstance(batch, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(batch))
+    return tensor.to(device, non_blocking=True).movedim(-1, -3).to(torch.float32).div_(255.0)
 
 
 def unit_features(features: np.ndarray) -> np.ndarray:

@@ -29,7 +29,8 @@ class _RateColumn(ProgressColumn):
 
 @contextmanager
 def progress_bar(label: str, total: int | None) -> Iterator[Callable[..., None]]:
-    """A bar for the length of a `with` block; the function it gives counts one step, or up to a number of a total.
+    """A bar for the length of a `with` block; the function it gives counts one step, or up to a number
+    of a total, and may change the label.
 
     Args:
         label: what is being done.
@@ -48,10 +49,10 @@ def progress_bar(label: str, total: int | None) -> Iterator[Callable[..., None]]
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(label, total=total)
 
-        def advance(completed: int | None = None, total: int | None = None) -> None:
+        def advance(completed: int | None = None, total: int | None = None, label: str | None = None) -> None:
             if completed is None:
                 progress.advance(task)
             else:
-                progress.update(task, completed=completed, total=total)
+                progress.update(task, completed=completed, total=total, description=label)
 
         yield advance

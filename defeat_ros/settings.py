@@ -7,7 +7,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -116,6 +116,43 @@ def check(entry: Entry, value: Any) -> Any:
             bounds = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
             raise ConfigError(f"parameter {entry.name!r} is {value!r}, expected {bounds}")
     return value
+
+
+def yaml_lines(found: Iterable[Entry], indent: str = "") -> list[str]:
+    """Options with their defaults and what they mean, as lines of a YAML file."""
+    lines: list[str] = []
+    group: list[str] = []
+    for entry in found:
+        *path, leaf = entry.name.split(".")
+        shared = 0
+        while shared < min(len(path), len(group)) and path[shared] == group[shared]:
+            shared += 1
+        lines += [f"{indent}{'  ' * depth}{path[depth]}:" for depth in range(shared, len(path))]
+        group = path
+        inner = indent + "  " * len(path)
+        lines += [f"{inner}# {_explain(entry)}", f"{inner}{leaf}: {_yaml(entry.default)}"]
+    return lines
+
+
+def _explain(entry: Entry) -> str:
+    limits, notes = entry.option, []
+    if limits.choices:
+        notes.append(" | ".join(limits.choices))
+    if limits.minimum is not None or limits.maximum is not None:
+        low = "" if limits.minimum is None else f"{limits.minimum:g}"
+        high = "" if limits.maximum is None else f"{limits.maximum:g}"
+        notes.append(f"{low} to {high}" if low and high else f"at least {low}" if low else f"at most {high}")
+    return limits.help + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, tuple):
+        return f"[{', '.join(_yaml(item) for item in value)}]"
+    return repr(value)
 
 
 def _coerce(entry: Entry, value: Any) -> Any:

@@ -93,7 +93,7 @@ def test_disparity_ends_at_the_range():
 
 def test_forward_motion_of_the_camera():
     """A point ahead comes closer: later_from_earlier has negative z, so the later camera is ahead of the earlier."""
-    step = earlier_from_later(np.zeros(3), np.array([0.0, 0.0, -0.5]), mean_inverse_depth=2.0)
+    step = earlier_from_later(np.zeros(3), np.array([0.0, 0.0, -0.5]), factor=2.0)
     np.testing.assert_allclose(step[:3, 3], [0, 0, 1.0])
 
 

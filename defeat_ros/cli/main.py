@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from rich.console import Console
-from rich.table import Table
-
-from defeat_ros.errors import ConfigError, DefeatError, OutputError
+from defeat_ros.cli.common import parse_overrides, print_table, size
+from defeat_ros.cli.evaluate import add_evaluate
+from defeat_ros.cli.train import add_export, add_train
+from defeat_ros.errors import DefeatError, OutputError
 from defeat_ros.progress import progress_bar
 
 
@@ -80,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_engine_options(process)
 
+    add_train(add)
+    add_export(add)
+    add_evaluate(add, _add_engine_options, _engine)
+
     commands.add_parser("play", help="play a bag onto the live ROS graph")
 
     demo = add("demo", _demo, "render a night drive, run the node on it live, and show what comes out")
@@ -100,20 +103,13 @@ def _add_drive_options(parser: argparse.ArgumentParser) -> None:
     light.add_argument("--night", action="store_true", default=True, help="by night (default)")
     light.add_argument("--day", action="store_false", dest="night", help="the same world by day")
     parser.add_argument("--seed", type=int, default=1, help="which world (default 1)")
-    parser.add_argument("--size", type=_size, default=(480, 352), metavar="WxH", help="image size (default 480x352)")
+    parser.add_argument("--size", type=size, default=(480, 352), metavar="WxH", help="image size (default 480x352)")
 
 
 def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="", help="weights (.safetensors, or published .pt); default: shipped")
     parser.add_argument("--params-file", type=Path, help="YAML of node parameters")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeatable")
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, x, height = text.lower().partition("x")
-    if not (x and width.isdecimal() and height.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size, expected WIDTHxHEIGHT such as 480x352")
-    return int(width), int(height)
 
 
 def _drive(options: argparse.Namespace) -> Any:
@@ -128,31 +124,13 @@ def _engine(options: argparse.Namespace) -> Any:
     from defeat_ros.inference.config import load_config
     from defeat_ros.inference.engine import DepthEngine
 
-    overrides: dict[str, Any] = {}
-    for item in options.set:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {item!r} has no '=', expected NAME=VALUE")
-        try:
-            overrides[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {item!r}: the value is not YAML") from error
+    overrides = parse_overrides(options.set)
     if options.checkpoint:
         overrides["checkpoint"] = options.checkpoint
     engine = DepthEngine(load_config(options.params_file, overrides))
     if not engine.info.trained:
         print(f"defeat-ros: checkpoint {engine.info.checkpoint} is UNTRAINED: its depth means nothing", file=sys.stderr)
     return engine
-
-
-def print_table(title: str, rows: Sequence[tuple[str, Any]]) -> None:
-    """Print names and values as a table on stdout."""
-    table = Table(title=title, title_justify="left", show_header=False)
-    table.add_column()
-    table.add_column(overflow="fold")  # a hash is worth nothing cut short
-    for name, value in rows:
-        table.add_row(name, str(value))
-    Console().print(table)
 
 
 def _synth(options: argparse.Namespace) -> None:
@@ -267,7 +245,3 @@ def _info(options: argparse.Namespace) -> None:
         print(json.dumps(facts, indent=2))
         return
     print_table("checkpoint", list(facts.items()))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,7 +8,7 @@ from typing import Any
 
 from defeat_ros.errors import ConfigError
 from defeat_ros.inference.config import DepthConfig
-from defeat_ros.settings import Entry, Option, build, check, entries
+from defeat_ros.settings import Entry, Option, build, check, entries, yaml_lines
 
 AUTOSTART = Entry("autostart", bool, True, Option("configure and activate by itself after the start", read_only=True))
 ROS_PREFIXES = ("qos_overrides.",)
@@ -144,37 +144,8 @@ def _descriptor(entry: Entry) -> Any:
 
 def parameters_yaml() -> str:
     """All parameters with their defaults and what they mean, in the layout of a ROS parameter file."""
-    lines = [HEADER + "/**:", "  ros__parameters:"]
-    group = ""
-    for entry in node_entries():
-        *path, leaf = entry.name.split(".")
-        indent = "    " + "  " * len(path)
-        if path and path[0] != group:
-            lines.append(f"    {path[0]}:")
-        group = path[0] if path else ""
-        lines += [f"{indent}# {_explain(entry)}", f"{indent}{leaf}: {_yaml(entry.default)}"]
+    lines = [HEADER + "/**:", "  ros__parameters:", *yaml_lines(node_entries(), "    ")]
     return "\n".join(lines) + "\n"
-
-
-def _explain(entry: Entry) -> str:
-    limits, notes = entry.option, []
-    if limits.choices:
-        notes.append(" | ".join(limits.choices))
-    if limits.minimum is not None or limits.maximum is not None:
-        low = "" if limits.minimum is None else f"{limits.minimum:g}"
-        high = "" if limits.maximum is None else f"{limits.maximum:g}"
-        notes.append(f"{low} to {high}" if low and high else f"at least {low}" if low else f"at most {high}")
-    return limits.help + (f" ({'; '.join(notes)})" if notes else "")
-
-
-def _yaml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, tuple):
-        return f"[{', '.join(_yaml(item) for item in value)}]"
-    return repr(value)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,255 @@
+"""The command `defeat-ros evaluate`: how far depth and odometry are from the truth."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from defeat_ros.cli.common import Commands
+from defeat_ros.errors import ConfigError, SourceError
+from defeat_ros.evaluation.options import DepthEvaluation, OdometryEvaluation
+from defeat_ros.files import json_text, write_json
+from defeat_ros.progress import progress_bar
+from defeat_ros.settings import build, entries
+
+T = TypeVar("T")
+
+
+def add_evaluate(
+    add: Commands,
+    add_engine_options: Callable[[argparse.ArgumentParser], None],
+    make_engine: Callable[[argparse.Namespace], Any],
+) -> None:
+    """Add the command.
+
+    Args:
+        add: adds a command.
+        add_engine_options: adds the options that say which engine to make.
+        make_engine: makes it from the parsed options.
+    """
+    evaluate = add("evaluate", None, "errors of depth and odometry against truth")
+    kinds = evaluate.add_subparsers(required=True, metavar="depth|odometry")
+    _add_depth(kinds, add_engine_options, make_engine)
+    _add_odometry(kinds, add_engine_options, make_engine)
+
+
+def _add_depth(kinds: Any, add_engine_options: Any, make_engine: Any) -> None:
+    about = "depth of recordings with truth: bags with a truth topic, images with depth PNGs, KITTI layouts"
+    depth = kinds.add_parser("depth", help=about, description=about)
+    depth.set_defaults(run=lambda options: _depth(options, make_engine))
+    _add_sources(depth, "+")
+    _add_config(depth, DepthEvaluation)
+    bags = "instead of running an engine: bags with its depth, one for each SOURCE, matched by stamp"
+    depth.add_argument("--predictions", type=Path, nargs="+", metavar="OUT_BAG", help=bags)
+    topic = "depth images of those bags (default /depth/image_rect)"
+    depth.add_argument("--prediction-topic", default="/depth/image_rect", metavar="TOPIC", help=topic)
+    depth.add_argument("--depth-topic", metavar="TOPIC", help="truth of bags (default /truth/depth)")
+    _add_out(depth)
+    add_engine_options(depth)
+
+
+def _add_odometry(kinds: Any, add_engine_options: Any, make_engine: Any) -> None:
+    about = "odometry of recordings with truth, or of one trajectory against another"
+    odometry = kinds.add_parser("odometry", help=about, description=about)
+    odometry.set_defaults(run=lambda options: _odometry(options, make_engine))
+    _add_sources(odometry, "*")
+    formats = "a bag, a KITTI file (12 numbers a line) or a TUM file (t x y z qx qy qz qw)"
+    odometry.add_argument("--estimate", type=Path, metavar="PATH", help=f"instead of running an engine: {formats}")
+    odometry.add_argument("--truth", type=Path, metavar="PATH", help=f"{formats} (default: what SOURCE itself has)")
+    odometry.add_argument("--odom-topic", metavar="TOPIC", help="truth of bags (default /truth/odom)")
+    odometry.add_argument("--estimate-topic", metavar="TOPIC", help="odometry of an --estimate bag (default /odom)")
+    _add_config(odometry, OdometryEvaluation)
+    _add_out(odometry)
+    add_engine_options(odometry)
+
+
+def _add_sources(parser: argparse.ArgumentParser, count: str) -> None:
+    about = "bag, folder of images, KITTI layout or video; with =FILE after it, the camera's intrinsics"
+    parser.add_argument("sources", nargs=count, metavar="SOURCE", help=about)
+    parser.add_argument("--image-topic", metavar="TOPIC", help="images of bags, where they have several")
+    parser.add_argument("--fps", type=float, help="thin recordings to this rate, Hz (default: every frame)")
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="DIR", help="new folder for summary.json and pictures")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def _add_config(parser: argparse.ArgumentParser, cls: type) -> None:
+    """One flag for each field."""
+    for entry in entries(cls):
+        flag = "--" + entry.name.replace("_", "-")
+        if entry.type is bool:
+            parser.add_argument(flag, action="store_true", default=None, help=entry.option.help)
+            continue
+        shown = f"{entry.option.help} (default {entry.default})"
+        choices = entry.option.choices or None
+        parser.add_argument(flag, type=entry.type, choices=choices, default=None, help=shown)
+
+
+def _config(cls: type[T], options: argparse.Namespace) -> T:
+    return build(cls, {entry.name: getattr(options, entry.name) for entry in entries(cls)})
+
+
+def _open(options: argparse.Namespace, **topics: str | None) -> list[Any]:
+    """The recordings with their names, each name once."""
+    from defeat_ros.data.recording import is_bag, open_recording, parse_source
+
+    opened, taken = [], dict[str, int]()
+    for text in options.sources:
+        path, intrinsics = parse_source(text)
+        named = {"image_topic": options.image_topic, **topics} if is_bag(path) else {}
+        recording = open_recording(path, intrinsics=intrinsics, fps=options.fps, **named)
+        taken[recording.name] = number = taken.get(recording.name, 0) + 1
+        opened.append((recording.name if number == 1 else f"{recording.name}_{number}", recording))
+    return opened
+
+
+@contextmanager
+def _bar(label: str, recordings: Sequence[Any], times: int = 1) -> Iterator[Callable[..., None]]:
+    counts = [recording.expected for _, recording in recordings]
+    total = times * sum(counts) if all(count is not None for count in counts) else None
+    with progress_bar(label, total) as advance:
+        yield advance
+
+
+def _depth(options: argparse.Namespace, make_engine: Any) -> None:
+    from defeat_ros.evaluation.depth_run import BagPredictor, fit_baselines, measure_depth, require_truth
+    from defeat_ros.evaluation.depth_scores import depth_report
+    from defeat_ros.evaluation.tables import print_depth
+    from defeat_ros.inference.measure import EnginePredictor
+    from defeat_ros.inference.measure_pictures import picture_distances, picture_frames
+
+    config = _config(DepthEvaluation, options)
+    recordings = _open(options, depth_topic=options.depth_topic)
+    for _, recording in recordings:
+        require_truth(recording, config)
+    facts: dict[str, Any]
+    with ExitStack() as stack:
+        predictors: list[Any]
+        if options.predictions:
+            _check_predictions(options, config)
+            predictors = [BagPredictor(bag, options.prediction_topic) for bag in options.predictions]
+            for predictor in predictors:
+                stack.callback(predictor.close)
+            facts, mark = {"predictions": [str(bag) for bag in options.predictions]}, ""
+        else:
+            engine = make_engine(options)
+            predictors = [EnginePredictor(engine)] * len(recordings)
+            facts, mark = {"checkpoint": asdict(engine.info)}, "" if engine.info.trained else "UNTRAINED"
+        _make_out(options.out)
+        baselines = None
+        if config.baselines:
+            with _bar("fitting baselines to the truth", recordings) as advance:
+                every = [recording for _, recording in recordings]
+                baselines = fit_baselines(every, config, predictors[0].aspect, advance)
+        sources = []
+        with _bar("evaluating depth", recordings) as advance:
+            for (name, recording), predictor in zip(recordings, predictors, strict=True):
+                sources.append(measure_depth(recording, predictor, config, baselines, advance, name))
+        report = {**facts, **depth_report(sources)}
+        _write(options.out, report)
+        if options.out:
+            with progress_bar("picturing", 3 * len(sources)) as advance:
+                for source, (_, recording), predictor in zip(sources, recordings, predictors, strict=True):
+                    picture_frames(recording, source, predictor, options.out, mark, advance)
+            picture_distances(sources, config, options.out)
+    for source in sources:
+        for line in source.warnings:
+            print(f"defeat-ros: {source.name}: {line}", file=sys.stderr)
+    _show(options, report, lambda: print_depth(report, mark))
+
+
+def _check_predictions(options: argparse.Namespace, config: Any) -> None:
+    if len(options.predictions) != len(options.sources):
+        raise ConfigError(f"--predictions has {len(options.predictions)} bags, expected {len(options.sources)}")
+    for name in ("dark", "crop_aspect"):
+        if getattr(config, name):
+            raise ConfigError(f"{name} is {getattr(config, name)}, expected none: --predictions were made before")
+
+
+def _odometry(options: argparse.Namespace, make_engine: Any) -> None:
+    from defeat_ros.evaluation.odometry_report import odometry_report, odometry_summary
+    from defeat_ros.evaluation.tables import print_odometry
+    from defeat_ros.evaluation.trajectory import ESTIMATE_TOPICS, match, read_trajectory
+    from defeat_ros.inference.measure_pictures import picture_path
+
+    config = _config(OdometryEvaluation, options)
+    if options.estimate:
+        if options.sources or not options.truth:
+            raise ConfigError(
+                f"--estimate {options.estimate} is compared with --truth PATH, expected that and no SOURCE"
+            )
+        estimate = read_trajectory(options.estimate, options.estimate_topic, ESTIMATE_TOPICS)
+        truth = read_trajectory(options.truth, options.odom_topic)
+        _make_out(options.out)
+        pairs = {options.estimate.stem: match(estimate, truth, config.max_difference)}
+        facts, mark = {"estimate": str(options.estimate), "truth": str(options.truth)}, ""
+        runs: dict[str, Any] = {}
+    else:
+        pairs, facts, runs, mark = _engine_pairs(options, config, make_engine)
+    reports = {name: odometry_report(matched, config) | runs.get(name, {}) for name, matched in pairs.items()}
+    report = {**facts, **odometry_summary(reports, config)}
+    _write(options.out, report)
+    if options.out:
+        for name, matched in pairs.items():
+            picture_path(name, matched, options.out / f"{name}_odometry.png", mark)
+    for name, one in reports.items():
+        for line in one["notes"]:
+            print(f"defeat-ros: {name}: {line}", file=sys.stderr)
+    _show(options, report, lambda: print_odometry(report, mark))
+
+
+def _engine_pairs(options: argparse.Namespace, config: Any, make_engine: Any) -> tuple[Any, Any, Any, str]:
+    """The engine's trajectories beside the truth, facts about the engine and each run, and a mark for pictures."""
+    from defeat_ros.data.recording import is_bag
+    from defeat_ros.evaluation.trajectory import match, read_trajectory
+    from defeat_ros.inference.measure import run_odometry
+
+    if not options.sources or (options.truth and len(options.sources) > 1):
+        given = f"{len(options.sources)} SOURCE"
+        raise ConfigError(f"there are {given}, expected one or more (one with --truth), or --estimate with --truth")
+    recordings = _open(options, odom_topic=None if options.truth else options.odom_topic)
+    given_truth = read_trajectory(options.truth, options.odom_topic) if options.truth else None
+    for _, recording in recordings:
+        if given_truth is None and all(item.world_from_camera is None for item in recording):
+            raise SourceError(f"{recording.path} has no poses, expected /truth/odom, poses.txt or --truth PATH")
+    engine = make_engine(options)
+    _make_out(options.out)
+    pairs, runs = {}, {}
+    with _bar("running the engine", recordings) as advance:
+        for name, recording in recordings:
+            run = run_odometry(recording, engine, "ros" if is_bag(recording.path) else "optical", advance)
+            truth = given_truth or run.truth
+            if truth is None:  # there are poses, but not of the frames that can be used
+                raise SourceError(f"no usable frame of {recording.path} has a pose")
+            pairs[name] = match(run.estimate, truth, config.max_difference)
+            runs[name] = {"frames": {"in": run.received, "skipped": run.skipped}, "restarts": run.restarts}
+            for line in run.warnings:
+                print(f"defeat-ros: {name}: {line}", file=sys.stderr)
+    mark = "" if engine.info.trained else "UNTRAINED"
+    return pairs, {"checkpoint": asdict(engine.info)}, runs, mark
+
+
+def _make_out(out: Path | None) -> None:
+    if out is not None:
+        from defeat_ros.inference.pictures import make_folder
+
+        make_folder(out)
+
+
+def _write(out: Path | None, report: dict[str, Any]) -> None:
+    if out is not None:
+        write_json(out / "summary.json", report)
+
+
+def _show(options: argparse.Namespace, report: dict[str, Any], tables: Callable[[], None]) -> None:
+    if options.json:
+        print(json_text(report))
+    else:
+        tables()

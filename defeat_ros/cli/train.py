@@ -1,0 +1,91 @@
+"""The commands `train` and `export`: parsing and printing; the work is done in training/."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from defeat_ros.cli.common import Commands, parse_overrides, print_table, size
+from defeat_ros.errors import DefeatError
+
+
+def add_train(add: Commands) -> None:
+    """Add `train` to the command line."""
+    train = add("train", _train, "learn from your own recordings, without labels; the same command goes on")
+    train.add_argument("--config", type=Path, help="YAML of training parameters, see config/train.yaml")
+    source_help = "bag, video, image folder or KITTI drive to learn from; PATH=FILE names its intrinsics"
+    train.add_argument("--data", nargs="+", required=True, metavar="SOURCE", help=source_help)
+    check_help = "recordings with true depth to measure on during training"
+    train.add_argument("--validation", nargs="+", default=[], metavar="SOURCE", help=check_help)
+    train.add_argument("--out", type=Path, required=True, help="folder of the run")
+    train.add_argument("--checkpoint", help="weights to fine-tune; default: from scratch")
+    train.add_argument("--size", type=size, metavar="WxH", help="what the networks see (default 480x352)")
+    train.add_argument("--max-minutes", type=float, help="train for so long")
+    train.add_argument("--max-steps", type=int, help="train for so many steps")
+    train.add_argument("--devices", type=int, help="processes (GPUs) on this machine")
+    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeatable")
+
+
+def add_export(add: Commands) -> None:
+    """Add `export` to the command line."""
+    export = add("export", _export, "weights of a training run or checkpoint to a new file")
+    export.add_argument("source", type=Path, metavar="RUN-or-CKPT")
+    export.add_argument("out", type=Path, metavar="OUT", help=".safetensors, or .pt for the authors' layout")
+    export.add_argument("--half", action="store_true", help="store as float16 (.safetensors only)")
+
+
+def _train(options: argparse.Namespace) -> int:
+    missing = [name for name in ("lightning", "tensorboard") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise DefeatError(f"training needs {' and '.join(missing)}: pip install 'defeat_ros[train]'")
+    from defeat_ros.training.config import load_train_config
+    from defeat_ros.training.run import train
+
+    overrides: dict[str, Any] = parse_overrides(options.set)
+    for name in ("checkpoint", "size", "max_minutes", "max_steps", "devices"):
+        if getattr(options, name) is not None:
+            overrides[name] = getattr(options, name)
+    config = load_train_config(options.config, overrides)
+    command = shlex.join(["defeat-ros", *sys.argv[1:]])
+    done = train(config, options.data, options.validation, options.out, command)
+    if int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0)):
+        return 0  # the first process speaks for all
+    rows: list[tuple[str, Any]] = [
+        ("steps", f"{done.step}" + (f" (went on from {done.resumed_at})" if done.resumed_at else "")),
+        ("minutes of training", f"{done.minutes:.1f}"),
+        ("samples/s", f"{done.samples_per_s:.1f}"),
+        ("waiting for data", f"{100 * done.waiting_share:.1f} %"),
+        ("weights", done.model or "not yet: the same command goes on"),
+    ]
+    print_table(f"training in {options.out}", rows)
+    if done.curve:
+        _print_scores(done.curve[-1]["scores"])
+    if not done.finished:
+        print(f"defeat-ros: stopped at step {done.step}; the same command goes on from there", file=sys.stderr)
+    return 0 if done.finished else 130
+
+
+def _print_scores(scores: dict[str, dict[str, float]]) -> None:
+    table = Table(title="depth at the size of the training, against truth", title_justify="left")
+    names = ("abs_rel", "abs_rel_unscaled", "rmse", "a1", "scale_spread", "frames")
+    for name in ("condition", *names):
+        table.add_column(name)
+    for condition, row in scores.items():
+        table.add_row(condition, *(f"{row[name]:.0f}" if name == "frames" else f"{row[name]:.4f}" for name in names))
+    Console().print(table)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from defeat_ros.training.export import export_weights
+
+    told = export_weights(options.source, options.out, options.half)
+    rows = [("weights", options.out), ("provenance", told or "not recorded")]
+    print_table(f"{options.source} -> {options.out}", rows)

@@ -1,0 +1,1 @@
+"""Learning depth, motion and features from recordings."""

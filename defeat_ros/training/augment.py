@@ -1,0 +1,125 @@
+"""Changes to a batch: mirrored, other colours, night. On tensors, so that it costs little on any device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from defeat_ros.training.config import AugmentConfig
+
+LUMA = (0.299, 0.587, 0.114)
+BRIGHT_ENOUGH = 0.2
+"""Mean grey level in [0, 1] above which a sample may be turned into night; what is dark already stays as it is."""
+# Contrast and brightness within 20 %, hue within 10 % of a turn: Monodepth2, sec. 4; saturation likewise.
+COLOR_SPREAD, HUE_SPREAD = 0.2, 0.1
+
+
+@dataclass
+class Batch:
+    """Samples on the training device.
+
+    Attributes:
+        frames: (F, B, 3, H, W) clean images in [0, 1]: the target first, then its support frames.
+        seen: the same as the networks see them.
+        K: (B, 3, 3) intrinsics, px.
+        depth: (B, 1, H, W) true depth of the target, m, NaN where unknown, +Inf sky; None where not asked for.
+        support_from_target: (F - 1, B, 4, 4) true motion, m, NaN where unknown; None where not asked for.
+    """
+
+    frames: Tensor
+    seen: Tensor
+    K: Tensor
+    depth: Tensor | None = None
+    support_from_target: Tensor | None = None
+
+
+def augment(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Batch:
+    """A changed batch; the same generator state gives the same changes.
+
+    All frames of a sample share their mirroring, colours and darkness; noise differs, as it does in a camera.
+    """
+    size = batch.K.shape[0]
+
+    def chance(probability: float) -> Tensor:
+        return _uniform((size,), generator, 0.0, 1.0) < probability
+
+    flip, color, night = chance(config.flip), chance(config.color), chance(config.night)
+    batch = _mirrored(batch, flip.to(batch.K.device))
+    seen = batch.frames
+    if config.color:
+        seen = _recolored(seen, color, generator)
+    if config.night:
+        seen = _darkened(seen, night, generator)
+    return Batch(batch.frames, seen, batch.K, batch.depth, batch.support_from_target)
+
+
+def _uniform(shape: tuple[int, ...], generator: torch.Generator, low: float, high: float) -> Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device) * (high - low) + low
+
+
+def _mirrored(batch: Batch, which: Tensor) -> Batch:
+    """Mirror some samples: pixel x becomes W - 1 - x, and so does cx; motions are conjugated with diag(-1, 1, 1)."""
+    if not bool(which.any()):
+        return batch
+    width = batch.frames.shape[-1]
+    mask = which[:, None, None, None]
+    frames = torch.where(mask, batch.frames.flip(-1), batch.frames)
+    K = batch.K.clone()
+    K[:, 0, 2] = torch.where(which, width - 1 - K[:, 0, 2], K[:, 0, 2])
+    depth = batch.depth
+    if depth is not None:
+        depth = torch.where(mask, depth.flip(-1), depth)
+    motion = batch.support_from_target
+    if motion is not None:
+        mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], device=motion.device))
+        motion = torch.where(which[:, None, None], mirror @ motion @ mirror, motion)
+    return Batch(frames, frames, K, depth, motion)
+
+
+def _recolored(frames: Tensor, which: Tensor, generator: torch.Generator) -> Tensor:
+    """Hue and saturation by one matrix per sample, in the YIQ space of NTSC, then brightness and contrast."""
+    size = frames.shape[1]
+    hue = _uniform((size,), generator, -HUE_SPREAD, HUE_SPREAD) * 2 * torch.pi
+    saturation, brightness, contrast = (
+        _uniform((size,), generator, 1 - COLOR_SPREAD, 1 + COLOR_SPREAD) for _ in range(3)
+    )
+    yiq_from_rgb = torch.tensor([LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)], device=hue.device)
+    turn = torch.zeros(size, 3, 3, device=hue.device)
+    turn[:, 0, 0] = 1.0
+    turn[:, 1, 1] = turn[:, 2, 2] = saturation * hue.cos()
+    turn[:, 1, 2], turn[:, 2, 1] = -saturation * hue.sin(), saturation * hue.sin()
+    matrix = torch.linalg.inv(yiq_from_rgb) @ turn @ yiq_from_rgb
+    gain = contrast * brightness
+    matrix = torch.where(which[:, None, None], matrix * gain[:, None, None], torch.eye(3, device=hue.device))
+    grey = _grey(frames).mean((0, 2, 3)).to(hue.device) * brightness
+    lift = torch.where(which, (1 - contrast) * grey, torch.zeros_like(grey))
+    matrix, lift = matrix.to(frames.device), lift.to(frames.device)
+    mixed = torch.einsum("bij,fbjhw->fbihw", matrix, frames) + lift[:, None, None, None]
+    return mixed.clamp_(0.0, 1.0)
+
+
+def _darkened(frames: Tensor, which: Tensor, generator: torch.Generator) -> Tensor:
+    """Night from day: a curve that crushes shadows, less light, then shot and read noise (Foi et al., TIP 2008)."""
+    size = frames.shape[1]
+    gamma = _uniform((size, 1, 1, 1), generator, 1.5, 3.0).to(frames.device)
+    light = _uniform((size, 1, 1, 1), generator, 0.15, 0.7).to(frames.device)
+    shot = _uniform((size, 1, 1, 1), generator, 0.0, 0.01).to(frames.device)
+    read = _uniform((size, 1, 1, 1), generator, 0.0, 0.02).to(frames.device)
+    bright = _grey(frames).mean((0, 2, 3)) > BRIGHT_ENOUGH
+    which = which.to(frames.device) & bright
+    if not bool(which.any()):
+        return frames
+    dark = frames[:, which].pow(gamma[which]) * light[which]
+    noise = torch.randn(dark.shape, generator=generator, device=generator.device).to(frames.device)
+    dark = dark + noise * (shot[which] * dark + read[which].square()).sqrt()
+    changed = frames.clone()
+    changed[:, which] = dark.clamp_(0.0, 1.0)
+    return changed
+
+
+def _grey(frames: Tensor) -> Tensor:
+    """(F, B, 3, H, W) to (F, B, H, W)."""
+    red, green, blue = LUMA
+    return red * frames[:, :, 0] + green * frames[:, :, 1] + blue * frames[:, :, 2]

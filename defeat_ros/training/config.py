@@ -1,0 +1,168 @@
+"""Every parameter of the training; the fields make the YAML keys of train.yaml and the names that --set takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from defeat_ros.errors import ConfigError
+from defeat_ros.losses import LossConfig
+from defeat_ros.networks import check_size
+from defeat_ros.settings import build, entries, flatten, option, yaml_lines
+from defeat_ros.training.triplets import TripletConfig
+
+NETWORKS = ("depth_net", "pose_net", "feat_net")
+HEADER = (
+    "# Parameters of defeat-ros train with their defaults: defeat-ros train --config THIS_FILE --data ... --out ...",
+    "# Unknown names are refused. Written by defeat_ros.training.config.parameters_yaml().",
+)
+OPERATIONAL = ("workers", "devices", "num_nodes", "device", "save_minutes", "picture_every", "max_minutes")
+"""Parameters that may differ when a run goes on: they change where and how long it runs, not what it learns from."""
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is learned from. Weights; 0 leaves a part out, and what only it needs is not computed."""
+
+    photometric: float = option(1.0, "reprojection of the neighbouring frames: needs no labels", minimum=0.0)
+    features: bool = option(True, "learn features too, and let them judge the reprojection (the full DeFeat-Net)")
+    velocity: float = option(0.0, "length of the motion against an odometry: learns metres", minimum=0.0)
+    truth: float = option(0.0, "depth against truth, as rendered drives have it: learns metres", minimum=0.0)
+    truth_motion: float = option(0.0, "motion against the truth", minimum=0.0)
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Changes to what the networks see; the losses compare the clean images."""
+
+    flip: float = option(0.5, "probability of mirroring left and right", minimum=0.0, maximum=1.0)
+    color: float = option(
+        0.5, "probability of other brightness, contrast, saturation and hue", minimum=0.0, maximum=1.0
+    )
+    night: float = option(0.1, "probability of a bright sample turning dark and noisy", minimum=0.0, maximum=1.0)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which frames are trained on."""
+
+    fps: float = option(10.0, "rate to thin videos to, Hz", minimum=0.1, maximum=1000.0)
+    image_topic: str = option("", "of bags that have several")
+    odom_topic: str = option("", "nav_msgs/Odometry of bags, for velocity; empty: /truth/odom where it is")
+    depth_topic: str = option("", "true depth of bags; empty: /truth/depth where it is")
+    balance: bool = option(False, "draw from long recordings in proportion to the square root of their length only")
+    cache: str = option("", "folder of the decoded frames; empty: OUT/cache")
+    triplets: TripletConfig = field(default_factory=TripletConfig)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Of a model that starts from scratch; one that is fine-tuned keeps its own."""
+
+    num_layers: int = option(18, "of the ResNet encoders: 18, 34, 50, 101 or 152")
+    n_dims: int = option(3, "channels of the features", minimum=1, maximum=1024)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Parameters of a training run."""
+
+    size: tuple[int, int] = option((480, 352), "width and height the networks see, multiples of 32", maximum=4096)
+    batch_size: int = option(8, "samples per step and process", minimum=1, maximum=4096)
+    max_steps: int = option(0, "length of the run in steps; 0: by max_minutes, else 20 epochs", minimum=0)
+    max_minutes: float = option(0.0, "length of the run in minutes of training; 0: no limit", minimum=0.0)
+    learning_rate: float = option(
+        0.0, "peak of Adam's; 0: 5e-4 from scratch, 1e-4 to fine-tune", minimum=0.0, maximum=1.0
+    )
+    warmup_steps: int = option(100, "steps over which the learning rate rises", minimum=0)
+    gradient_clip: float = option(1.0, "largest norm of the gradient; 0: no limit", minimum=0.0)
+    checkpoint: str = option("", "weights to start from (fine-tuning); empty: from scratch")
+    frozen: tuple[str, ...] = option((), "networks to keep as they are", choices=())
+    seed: int = option(
+        0, "of the order of samples, the augmentation and the first weights", minimum=0, maximum=2**31 - 1
+    )
+    device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
+    devices: int = option(1, "processes (GPUs) per node", minimum=1, maximum=1024)
+    num_nodes: int = option(1, "machines", minimum=1, maximum=1024)
+    precision: str = option("auto", "auto: bfloat16 where it is fast", choices=("auto", "float32", "bfloat16"))
+    workers: int = option(0, "processes that read samples ahead, where reading is slow", minimum=0, maximum=256)
+    validate_every: int = option(500, "steps between measurements against truth; 0: only at the end", minimum=0)
+    picture_every: int = option(500, "steps between pictures in TensorBoard; 0: none", minimum=0)
+    save_minutes: float = option(2.0, "minutes between checkpoints", minimum=0.0)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+
+    def __post_init__(self) -> None:
+        width, height = self.size
+        check_size((height, width), features=self.objective.features and self.objective.photometric > 0)
+        if unknown := set(self.frozen) - set(NETWORKS):
+            raise ConfigError(f"parameter 'frozen' is {sorted(unknown)}, expected some of {', '.join(NETWORKS)}")
+        if not (self.objective.photometric or self.objective.truth):
+            raise ConfigError(
+                "objective.photometric and objective.truth are both 0, expected at least one: there is nothing to learn"
+            )
+        if self.objective.velocity and not self.objective.photometric:
+            raise ConfigError("objective.velocity needs objective.photometric above 0, got 0")
+
+    @property
+    def metric(self) -> bool:
+        """Whether the run learns metres."""
+        return bool(self.objective.velocity or self.objective.truth or self.objective.truth_motion)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width, px."""
+        return self.size[1], self.size[0]
+
+    @property
+    def uses_motion(self) -> bool:
+        """Whether samples need neighbouring frames."""
+        return self.objective.photometric > 0 or self.objective.truth_motion > 0
+
+    @property
+    def uses_features(self) -> bool:
+        """Whether the feature net is trained."""
+        return self.objective.features and self.objective.photometric > 0
+
+    @property
+    def peak_rate(self) -> float:
+        """The highest learning rate."""
+        return self.learning_rate or (1e-4 if self.checkpoint else 5e-4)
+
+
+def load_train_config(file: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
+    """Parameters from a YAML file (where given), then overrides with dotted names.
+
+    Raises:
+        ConfigError: the file cannot be read or is not YAML; a name is unknown or a value does not fit.
+        FrameError: the networks cannot take the size.
+    """
+    merged: dict[str, Any] = {}
+    if file is not None:
+        try:
+            tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read '{file}': {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"'{file}' is not YAML: {' '.join(str(error).split())}") from error
+        if tree is not None and not isinstance(tree, Mapping):
+            raise ConfigError(f"'{file}' is {type(tree).__name__}, expected names and values")
+        merged.update(flatten(tree or {}))
+    merged.update(flatten(overrides))
+    return build(TrainConfig, merged)
+
+
+def parameters_yaml() -> str:
+    """All parameters with their defaults and what they mean, as `config/train.yaml`."""
+    return "\n".join([*HEADER, *yaml_lines(entries(TrainConfig))]) + "\n"
+
+
+if __name__ == "__main__":
+    print(parameters_yaml(), end="")

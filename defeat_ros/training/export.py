@@ -1,0 +1,108 @@
+"""Weights out of a run or a checkpoint: our own format, with where they came from, or the published layout."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from defeat_ros.errors import CheckpointError, OutputError, SourceError
+from defeat_ros.networks import DeFeatNet
+from defeat_ros.settings import build
+from defeat_ros.training.config import TrainConfig
+from defeat_ros.training.state import STATE_FILE, load_state
+
+RUN_FILE = "run.json"
+PUBLISHED = (".pt", ".pth", ".ckpt")
+
+
+def export_weights(source: Path, out: Path, half: bool = False) -> dict[str, Any]:
+    """Write the weights of a run's folder or of a checkpoint to a new file; its suffix chooses the format.
+
+    Args:
+        source: folder of a run, finished or not, or a weight file of either format.
+        out: `.safetensors` for ours, `.pt`, `.pth` or `.ckpt` for the authors' layout, which has no place for where
+            the weights came from.
+        half: store as float16 (ours only).
+
+    Returns:
+        the provenance.
+
+    Raises:
+        OutputError: the file exists or cannot be written, or its suffix is another one.
+        SourceError: the folder holds no run.
+        CheckpointError, TrainingError: the weights cannot be read.
+    """
+    if out.suffix not in (".safetensors", *PUBLISHED):
+        raise OutputError(f"'{out}' ends with {out.suffix!r}, expected .safetensors or {', '.join(PUBLISHED)}")
+    if out.exists():
+        raise OutputError(f"'{out}' exists, expected a new path")
+    model = _model_of_run(source) if source.is_dir() else DeFeatNet.from_ckpt(source)
+    if out.suffix == ".safetensors":
+        model.save(out, half=half)
+    else:
+        model.save_published(out)
+    return model.provenance
+
+
+def export_run(folder: Path, out: Path) -> None:
+    """Write the weights of a run over those that it exported before."""
+    scratch = out.with_name(f".{out.stem}.part{out.suffix}")
+    with contextlib.suppress(OSError):
+        scratch.unlink()
+    export_weights(folder, scratch)
+    scratch.replace(out)
+
+
+def _model_of_run(folder: Path) -> DeFeatNet:
+    state = load_state(folder)
+    if state is None:
+        raise SourceError(f"'{folder}' has no {STATE_FILE}: no training run, or one that has not saved yet")
+    about = _read_run(folder)
+    model = DeFeatNet(**state["options"])
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise CheckpointError(f"'{folder / STATE_FILE}' does not fit its own options: {error!s:.120}") from error
+    facts = {name: value for name, value in state["facts"].items() if name not in ("data", "world_size")}
+    config, progress = build(TrainConfig, facts), state["progress"]
+    curve = progress["curve"]
+    model.provenance = {
+        "trained": True,
+        "input_size": list(config.size),
+        "translation": config.loss.translation,
+        "metres_per_unit": 1.0 if config.metric else None,
+        "steps": progress["step"],
+        "minutes": round(progress["seconds"] / 60, 2),
+        "metrics": curve[-1]["scores"] if curve else {},
+        "data": about.get("sources", []),
+        "command": about.get("command", ""),
+        "commit": _commit(),
+        "config": facts,
+    }
+    return model.eval()
+
+
+def _read_run(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _commit() -> str:
+    """Commit of the checkout that runs, with '+' where it was changed since; the version of an installed package."""
+    place = Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(place), *arguments], capture_output=True, text=True, timeout=10)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        if (place / ".git").exists() and (commit := git("rev-parse", "--short=12", "HEAD")):
+            return commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    return f"defeat_ros {version('defeat_ros')}"

@@ -1,0 +1,157 @@
+"""One training step: what the networks say of a batch, and what each objective says of that."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from defeat_ros.geometry import FARTHEST_UNIT, NEAREST_UNIT, disp_to_depth
+from defeat_ros.losses import DeFeatLoss
+from defeat_ros.networks import DeFeatNet
+from defeat_ros.training.augment import Batch
+from defeat_ros.training.config import TrainConfig
+from defeat_ros.warp import support_from_target
+
+OFFSETS = (-1, 1)
+"""The support frames: the one before the target and the one after it."""
+
+ROTATION_WEIGHT = 10.0
+"""Of true rotations, per rad, against true translations, per m: 0.1 rad shifts the view like a metre does at 10 m."""
+
+Terms = dict[str, Tensor]
+Poses = list[tuple[Tensor, Tensor]]
+
+
+class Learner(nn.Module):
+    """The networks and their objectives as one module, which distributed training can wrap.
+
+    Attributes:
+        model: the networks.
+        config: the run.
+    """
+
+    def __init__(self, model: DeFeatNet, config: TrainConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+        self.criterion = DeFeatLoss(config.loss)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> tuple[Tensor, Terms]:
+        """Loss of a batch.
+
+        Args:
+            batch: samples; frames in the order target, previous, next, or the target alone where no motion is used.
+            generator: of the losses' random choices.
+
+        Returns:
+            the loss; and its parts and the state of health (`health/...`), scalars without gradient.
+        """
+        weights, parts = self.config.objective, []
+        terms: Terms = {}
+        disps = self.model.depth_net(_channels_last(batch.seen[0]))
+        poses = self.poses(batch.seen) if self.config.uses_motion else []
+        if weights.photometric:
+            features = self._features(batch.seen) if self.config.uses_features else [None] * (1 + len(OFFSETS))
+            loss, terms = self.criterion(
+                disps, batch.frames[0], list(batch.frames[1:]), poses, OFFSETS, batch.K,
+                features[0], features[1:] if features[0] is not None else None, generator,
+            )  # fmt: skip
+            parts.append(weights.photometric * loss)
+        extra = {}
+        if weights.truth:
+            assert batch.depth is not None
+            extra["truth"] = weights.truth * depth_loss(disps, batch.depth)
+        motions = self._motions(disps, poses)
+        if weights.truth_motion:
+            assert batch.support_from_target is not None
+            extra["truth_motion"] = weights.truth_motion * motion_loss(motions, batch.support_from_target)
+        if weights.velocity:
+            assert batch.support_from_target is not None
+            extra["velocity"] = weights.velocity * velocity_loss(motions, batch.support_from_target)
+        total = torch.stack([*parts, *extra.values()]).sum()
+        terms = {**terms, **{name: value.detach() for name, value in extra.items()}, "loss": total.detach()}
+        return total, {**terms, **health(disps, motions)}
+
+    def poses(self, seen: Tensor) -> Poses:
+        """Axis-angle and translation of each support frame, later frame first, from one pass of the pose net."""
+        target, previous, following = seen
+        later, earlier = torch.cat((target, following)), torch.cat((previous, target))
+        axisangle, translation = self.model.pose_net(_channels_last(later), _channels_last(earlier))
+        return list(zip(axisangle.chunk(2), translation.chunk(2), strict=True))
+
+    def _features(self, seen: Tensor) -> list[Tensor]:
+        # One batch, so that batch norm sees target and support frames with the same statistics.
+        return list(self.model.feat_net(_channels_last(seen.flatten(0, 1))).float().chunk(len(seen)))
+
+    def _motions(self, disps: dict[tuple[str, int], Tensor], poses: Poses) -> Tensor | None:
+        """Motions (F - 1, B, 4, 4) of the support frames, as the losses take them at the finest scale."""
+        if not poses:
+            return None
+        mean_inverse = None
+        if self.config.loss.translation == "inverse_depth":
+            mean_inverse = (1.0 / disp_to_depth(finest(disps))).mean((1, 2, 3))
+        found = [support_from_target(pose, offset, mean_inverse) for pose, offset in zip(poses, OFFSETS, strict=True)]
+        return torch.stack(found)
+
+
+def finest(disps: dict[tuple[str, int], Tensor]) -> Tensor:
+    """The disparity of the finest scale, float32."""
+    return disps[min(disps)].float()
+
+
+def depth_loss(disps: dict[tuple[str, int], Tensor], depth: Tensor) -> Tensor:
+    """Mean absolute difference of log depth over all scales; learns metres.
+
+    Args:
+        disps: see `DepthNet`.
+        depth: (B, 1, H, W), m, NaN unknown, +Inf sky, which counts as the far end of the networks' range.
+    """
+    losses = []
+    for (_, scale), disp in disps.items():
+        step = 2**scale
+        truth = depth[..., step // 2 :: step, step // 2 :: step]
+        known = ~truth.isnan()
+        wanted = truth.nan_to_num(1.0, posinf=FARTHEST_UNIT).clamp(NEAREST_UNIT, FARTHEST_UNIT).log()
+        error = (disp_to_depth(disp.float()).log() - wanted).abs()
+        losses.append(torch.where(known, error, 0.0).sum() / known.sum().clamp(min=1))
+    return torch.stack(losses).mean()
+
+
+def motion_loss(motions: Tensor | None, truth: Tensor) -> Tensor:
+    """Mean absolute difference of translation (m) and rotation against true motions (F - 1, B, 4, 4), NaN unknown."""
+    assert motions is not None
+    known = ~truth.isnan().flatten(2).any(2)
+    truth = torch.where(known[..., None, None], truth, torch.eye(4, device=truth.device))
+    shift = (motions[..., :3, 3] - truth[..., :3, 3]).abs().sum(-1)
+    turn = (motions[..., :3, :3] - truth[..., :3, :3]).abs().sum((-1, -2)) / 2
+    return _mean_of(shift + ROTATION_WEIGHT * turn, known)
+
+
+def velocity_loss(motions: Tensor | None, truth: Tensor) -> Tensor:
+    """Mean absolute difference of the length of the motion, m (Guizilini et al., CVPR 2020, eq. 6).
+
+    The length alone: an odometry's direction depends on how well its mount is known, its length hardly does.
+    """
+    assert motions is not None
+    known = ~truth[..., :3, 3].isnan().any(-1)
+    length = truth[..., :3, 3].nan_to_num().norm(dim=-1)
+    # A norm has no gradient at zero, where an untrained motion may lie.
+    predicted = motions[..., :3, 3].square().sum(-1).clamp(min=1e-12).sqrt()
+    return _mean_of((predicted - length).abs(), known)
+
+
+@torch.no_grad()
+def health(disps: dict[tuple[str, int], Tensor], motions: Tensor | None) -> Terms:
+    """Signs of collapse: spread and mean of log depth, and length of the motion in mean depths."""
+    logs = disp_to_depth(finest(disps)).log().flatten(1)
+    found = {"health/depth_spread": logs.std(1).mean(), "health/mean_depth": logs.mean().exp()}
+    if motions is not None:
+        found["health/motion"] = (motions[..., :3, 3].norm(dim=-1) / logs.mean(1).exp()).mean()
+    return found
+
+
+def _mean_of(values: Tensor, known: Tensor) -> Tensor:
+    return torch.where(known, values, 0.0).sum() / known.sum().clamp(min=1)
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)

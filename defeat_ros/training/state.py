@@ -1,0 +1,106 @@
+"""What a run leaves on disk to go on from: written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from defeat_ros.errors import ConfigError, OutputError, TrainingError
+from defeat_ros.training.config import OPERATIONAL
+
+STATE_FILE = "last.ckpt"
+FORMAT = 1
+
+
+def write_whole(path: Path, write: Callable[[Any], None]) -> None:
+    """Let `write` fill a file, which appears under its name once it is complete and on the disk.
+
+    A file of that name is replaced; it stays as it was when anything goes wrong.
+
+    Raises:
+        OutputError: the disk is full or not writable.
+    """
+    scratch = path.with_name(f".{path.name}.part")
+    try:
+        with scratch.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
+        kept = f"; the one before is kept: '{path}'" if path.exists() else ""
+        raise OutputError(f"cannot write '{path}': {getattr(error, 'strerror', None) or error}{kept}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+
+
+def save_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write the state of a run (tensors and plain values).
+
+    Raises:
+        OutputError: it cannot be written; the state before is kept.
+    """
+    write_whole(folder / STATE_FILE, lambda file: torch.save({"format": FORMAT, **state}, file))
+
+
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """The state that a run in this folder left, None where there is none.
+
+    Raises:
+        TrainingError: the file is damaged or of another format.
+    """
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files fail in every way there is
+        line = (str(error) or type(error).__name__).split("\n", 1)[0]
+        raise TrainingError(f"'{path}' cannot be read: {line:.120}; remove it to start anew") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise TrainingError(f"'{path}' has another format, expected {FORMAT}; remove it to start anew")
+    return state
+
+
+def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """Hold a run's facts (configuration, data) against those of the run that it goes on with.
+
+    Raises:
+        ConfigError: one differs; the message names which, with both values.
+    """
+    names = [name for name in sorted({*before, *now}) if name not in OPERATIONAL]
+    wrong = [
+        f"{name}: {before.get(name)!r} then, {now.get(name)!r} now" for name in names if _differ(before, now, name)
+    ]
+    if wrong:
+        more = f"; and {len(wrong) - 4} more" if len(wrong) > 4 else ""
+        listed = "; ".join(wrong[:4])
+        raise ConfigError(f"'{folder}' holds a run with another configuration ({listed}{more}); use a new --out")
+
+
+def _differ(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> bool:
+    return bool(plain(before.get(name)) != plain(now.get(name)))
+
+
+def plain(value: Any) -> Any:
+    """Tuples as lists, as files give them back."""
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def save_batch(path: Path, **tensors: torch.Tensor | None) -> None:
+    """Write tensors for a look with numpy: `np.load(path)`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    arrays = {name: tensor.detach().float().cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
+    write_whole(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
