@@ -142,6 +142,27 @@ def reproject(depth: Tensor, K: Tensor, support_from_target: Tensor) -> tuple[Te
 
 
 @at_least_float32
+def project(points: Tensor, inverse_depth: Tensor, K: Tensor, support_from_target: Tensor) -> Tensor:
+    """Where points of the target land in the support frame; `reproject` for single points.
+
+    Args:
+        points: (B, M, 2) px, x then y.
+        inverse_depth: (B, M) of the target there, 1 / scene units.
+        K: (B, 3, 3) intrinsics of both frames, px, without skew.
+        support_from_target: (B, 4, 4).
+
+    Returns:
+        (B, M, 2) px, finite also where the point lies behind the support camera.
+    """
+    eye = torch.eye(3, dtype=points.dtype, device=points.device)
+    turned = eye + K @ (support_from_target[:, :3, :3] - eye) @ _inverse_camera(K)
+    shift = K @ support_from_target[:, :3, 3:]
+    rays = torch.cat((points, torch.ones_like(points[..., :1])), -1)
+    relative = rays @ turned.transpose(1, 2) + inverse_depth[..., None] * shift.transpose(1, 2)
+    return relative[..., :2] / relative[..., 2:].clamp(min=LEAST_RELATIVE_Z)
+
+
+@at_least_float32
 def sample(images: Tensor, coords: Tensor, align_corners: bool = True) -> Tensor:
     """Read images bilinearly at pixel coordinates; beyond the border the border's colour goes on.
 

@@ -89,7 +89,7 @@ def test_depth_table_files_and_numbers(drives, tmp_path, capsys):
     evaluate("depth", *drives, "--baselines", "--every", 2, "--out", out)
     printed = capsys.readouterr().out
     assert "overall" in printed and "day (day)" in printed and "night (night)" in printed
-    assert "median grey level below 70" in printed and "optimistic" in printed and "not_chosen 4" in printed
+    assert "median grey level below 77" in printed and "optimistic" in printed and "not_chosen 4" in printed
     kinds = [f"{name}_{kind}" for name in ("day", "night") for kind in ("best.jpg", "median.jpg", "worst.jpg")]
     charts = ["day_distance.png", "night_distance.png", "distance.png"]
     assert {path.name for path in out.iterdir()} == {"summary.json", *kinds, *charts}

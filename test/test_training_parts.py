@@ -48,7 +48,8 @@ def batch(frames: int = 3, size: int = 2, brightness: float = 1.0) -> Batch:
     K = torch.tensor([[100.0, 0, 60], [0, 100, 64], [0, 0, 1]]).repeat(size, 1, 1)
     depth = torch.rand(size, 1, 128, 128) * 20 + 2
     moved = motion(torch.rand(2 * size, 3) * 0.1, torch.rand(2 * size, 3)).view(2, size, 4, 4)
-    return Batch(images * brightness, images * brightness, K, depth, moved)
+    tracks = torch.rand(2, size, 20, 4) * 100
+    return Batch(images * brightness, images * brightness, K, depth, moved, tracks)
 
 
 class TestConfig:
@@ -118,7 +119,7 @@ class TestAugment:
         assert torch.equal(once.frames, before.frames.flip(-1)) and torch.equal(once.depth, before.depth.flip(-1))
         assert once.K[0, 0, 2] == 127 - 60
         twice = augment(once, always, generator())
-        for name in ("frames", "K", "depth", "support_from_target"):
+        for name in ("frames", "K", "depth", "support_from_target", "tracks"):
             torch.testing.assert_close(getattr(twice, name), getattr(before, name))
 
     def test_a_mirrored_point_projects_to_the_mirrored_pixel(self):

@@ -9,10 +9,10 @@ from defeat_ros.settings import option
 
 CROPS = ("none", "garg")
 
-NIGHT_BELOW = 70.0
+NIGHT_BELOW = 77.0
 """Median over a source of its frames' mean grey levels below which it counts as night.
 
-Lies between the lit streets of the rendered nights (medians 50 to 60) and the dullest days (cloudy KITTI and CamVid,
+Lies between the lit streets of the rendered nights (45 to 71) and the dullest days (cloudy KITTI and CamVid,
 medians from 83). A long exposure under street lamps can be brighter than that: `--condition night` says so.
 """
 

@@ -1,6 +1,7 @@
-"""What the training minimises: photometric error, smoothness, contrast of features, and their sum over scales."""
+"""What the training minimises: photometric error, smoothness, contrast of features over scales; tracked corners."""
 
 from defeat_ros.losses.config import LossConfig
 from defeat_ros.losses.defeat_loss import DeFeatLoss
+from defeat_ros.losses.tracks import track_loss
 
-__all__ = ["DeFeatLoss", "LossConfig"]
+__all__ = ["DeFeatLoss", "LossConfig", "track_loss"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ class Batch:
         K: (B, 3, 3) intrinsics, px.
         depth: (B, 1, H, W) true depth of the target, m, NaN where unknown, +Inf sky; None where not asked for.
         support_from_target: (F - 1, B, 4, 4) true motion, m, NaN where unknown; None where not asked for.
+        tracks: (F - 1, B, M, 4) corners x, y in the target and x, y in the support frame, px, NaN for none; None where
+            not asked for.
     """
 
     frames: Tensor
@@ -33,6 +35,7 @@ class Batch:
     K: Tensor
     depth: Tensor | None = None
     support_from_target: Tensor | None = None
+    tracks: Tensor | None = None
 
 
 def augment(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Batch:
@@ -52,7 +55,7 @@ def augment(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> 
         seen = _recolored(seen, color, generator)
     if config.night:
         seen = _darkened(seen, night, generator)
-    return Batch(batch.frames, seen, batch.K, batch.depth, batch.support_from_target)
+    return replace(batch, seen=seen)
 
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator, low: float, high: float) -> Tensor:
@@ -75,7 +78,13 @@ def _mirrored(batch: Batch, which: Tensor) -> Batch:
     if motion is not None:
         mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], device=motion.device))
         motion = torch.where(which[:, None, None], mirror @ motion @ mirror, motion)
-    return Batch(frames, frames, K, depth, motion)
+    tracks = batch.tracks
+    if tracks is not None:
+        other = torch.stack(
+            (width - 1 - tracks[..., 0], tracks[..., 1], width - 1 - tracks[..., 2], tracks[..., 3]), -1
+        )
+        tracks = torch.where(which[:, None, None], other, tracks)
+    return Batch(frames, frames, K, depth, motion, tracks)
 
 
 def _recolored(frames: Tensor, which: Tensor, generator: torch.Generator) -> Tensor:

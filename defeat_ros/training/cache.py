@@ -16,10 +16,10 @@ import numpy as np
 
 from defeat_ros.errors import OutputError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ABOUT = "about.json"
 
-_ALWAYS = {"images", "stamps", "cameras", "follows", "parallax", "tracks"}
+_ALWAYS = {"images", "stamps", "cameras", "follows", "parallax", "tracks", "matches", "match_start"}
 _HEADER_BYTES = 256
 
 
@@ -84,8 +84,16 @@ class PreparedSource:
 
     @property
     def tracks(self) -> np.ndarray:
-        """(offsets, N) int32: corners that the parallax was taken from."""
+        """(offsets, N) int32: corners tracked between them; 0 beyond the offset that has enough parallax."""
         return self._array("tracks")
+
+    def matches(self, frame: int, offset: int) -> np.ndarray:
+        """Corners tracked from a frame to the one `offset` later: (M, 4) float32, x, y there and x, y here, px.
+
+        None where no parallax was measured, which is so beyond the offset that has enough.
+        """
+        start, count = (self._array(name)[offset - 1, frame] for name in ("match_start", "tracks"))
+        return self._array("matches")[start : start + count]
 
     @property
     def depth(self) -> np.ndarray | None:
@@ -131,8 +139,15 @@ class ArrayFile:
         """Write one more item; it is brought to the file's type."""
         if item.shape != self._item_shape:
             raise ValueError(f"item is {item.shape}, expected {self._item_shape}")
-        self._file.write(np.ascontiguousarray(item, dtype=self._dtype).data)
-        self._count += 1
+        self.extend(item[None])
+
+    def extend(self, items: np.ndarray) -> None:
+        """Write several items."""
+        self._file.write(np.ascontiguousarray(items, dtype=self._dtype).data)
+        self._count += len(items)
+
+    def __len__(self) -> int:
+        return self._count
 
     def close(self) -> None:
         """Put the number of items into the header and close."""
@@ -170,8 +185,9 @@ def open_cache(folder: Path, fingerprint: str) -> PreparedSource | None:
             arrays=frozenset(about["bytes"]),
             reused=True,
         )
-        lengths = (source._array(name).shape[name in ("parallax", "tracks")] for name in about["bytes"])
-        whole = all(length == source.count for length in lengths) and source.arrays >= _ALWAYS
+        by_offset = ("parallax", "tracks", "match_start")
+        frames = (source._array(name).shape[name in by_offset] for name in source.arrays - {"matches"})
+        whole = all(length == source.count for length in frames) and source.arrays >= _ALWAYS
         return source if whole else None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None

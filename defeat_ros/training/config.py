@@ -30,6 +30,7 @@ class ObjectiveConfig:
 
     photometric: float = option(1.0, "reprojection of the neighbouring frames: needs no labels", minimum=0.0)
     features: bool = option(True, "learn features too, and let them judge the reprojection (the full DeFeat-Net)")
+    tracks: float = option(0.1, "tracked corners: depth and motion land them where they went; no labels", minimum=0.0)
     velocity: float = option(0.0, "length of the motion against an odometry: learns metres", minimum=0.0)
     truth: float = option(0.0, "depth against truth, as rendered drives have it: learns metres", minimum=0.0)
     truth_motion: float = option(0.0, "motion against the truth", minimum=0.0)
@@ -125,6 +126,11 @@ class TrainConfig:
     def uses_motion(self) -> bool:
         """Whether samples need neighbouring frames."""
         return self.objective.photometric > 0 or self.objective.truth_motion > 0
+
+    @property
+    def uses_tracks(self) -> bool:
+        """Whether samples need tracked corners."""
+        return self.uses_motion and self.objective.tracks > 0
 
     @property
     def uses_features(self) -> bool:

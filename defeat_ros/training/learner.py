@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from defeat_ros.geometry import FARTHEST_UNIT, NEAREST_UNIT, disp_to_depth
-from defeat_ros.losses import DeFeatLoss
+from defeat_ros.losses import DeFeatLoss, track_loss
 from defeat_ros.networks import DeFeatNet
 from defeat_ros.training.augment import Batch
 from defeat_ros.training.config import TrainConfig
@@ -56,7 +56,7 @@ class Learner(nn.Module):
                 features[0], features[1:] if features[0] is not None else None, generator,
             )  # fmt: skip
             parts.append(weights.photometric * loss)
-        extra = {}
+        extra: Terms = {}
         if weights.truth:
             assert batch.depth is not None
             extra["truth"] = weights.truth * depth_loss(disps, batch.depth)
@@ -64,6 +64,11 @@ class Learner(nn.Module):
         if weights.truth_motion:
             assert batch.support_from_target is not None
             extra["truth_motion"] = weights.truth_motion * motion_loss(motions, batch.support_from_target)
+        if weights.tracks and poses:
+            assert batch.tracks is not None and motions is not None
+            size_hw = (batch.frames.shape[3], batch.frames.shape[4])
+            errors = [track_loss(disp, size_hw, batch.K, motions, batch.tracks) for disp in disps.values()]
+            extra["tracks"] = weights.tracks * torch.stack(errors).mean()
         if weights.velocity:
             assert batch.support_from_target is not None
             extra["velocity"] = weights.velocity * velocity_loss(motions, batch.support_from_target)

@@ -227,13 +227,14 @@ def to_batch(item: Mapping[str, torch.Tensor], device: torch.device) -> Batch:
     frames = to_tensor(item["images"].transpose(0, 1).contiguous(), device)
     moved = {name: tensor.to(device, non_blocking=True) for name, tensor in item.items() if name != "images"}
     depth = moved.get("depth")
-    motion = moved.get("support_from_target")
+    motion, tracks = moved.get("support_from_target"), moved.get("tracks")
     return Batch(
         frames=frames,
         seen=frames,
         K=moved["K"],
         depth=None if depth is None else depth.float()[:, None],
         support_from_target=None if motion is None else motion.transpose(0, 1),
+        tracks=None if tracks is None else tracks.transpose(0, 1),
     )
 
 

@@ -65,16 +65,25 @@ class Parallax:
     Attributes:
         pixels: along the epipolar lines, at `PERCENTILE` of the corners, px of the width that was asked for; NaN where
             it is not known.
-        tracks: corners found in both frames.
+        matches: (N, 4) float32, corners found in both frames: x, y in the first, x, y in the second, px of the width
+            and height that were asked for.
     """
 
     pixels: float
-    tracks: int
+    matches: np.ndarray
 
     @property
     def known(self) -> bool:
         """Whether there were enough corners to tell."""
         return bool(np.isfinite(self.pixels))
+
+    @property
+    def tracks(self) -> int:
+        """Number of corners found in both frames."""
+        return len(self.matches)
+
+
+NOTHING_TRACKED = Parallax(np.nan, np.zeros((0, 4), np.float32))
 
 
 def view(image: np.ndarray, camera: CameraIntrinsics) -> View:
@@ -93,26 +102,34 @@ def view(image: np.ndarray, camera: CameraIntrinsics) -> View:
     return View(grey, resize_intrinsics(camera, width, height), found)
 
 
-def parallax(first: View, second: View, width: int) -> Parallax:
+def parallax(first: View, second: View, width: int, size_hw: tuple[int, int] | None = None) -> Parallax:
     """Measure the parallax of two frames.
 
     Args:
         first, second: the frames.
-        width: px, of the image whose pixels the result is in.
+        width: px, of the image whose pixels the parallax is in.
+        size_hw: of the image whose pixels the matches are in; None: that of the views.
     """
     if not len(first.corners) or first.grey.shape != second.grey.shape:
-        return Parallax(np.nan, 0)
+        return NOTHING_TRACKED
     before, after = _track(first, second)
+    matches = _resized(np.hstack((before, after)), first.grey.shape, size_hw or first.grey.shape)
     if len(before) < max(MIN_TRACKS, MIN_SHARE * len(first.corners)):
-        return Parallax(np.nan, len(before))
+        return Parallax(np.nan, matches)
     focal_px = first.camera.fx
     a, b = _bearings(before, first.camera), _bearings(after, second.camera)
     floor = _FLOOR_PX / focal_px
     along, across = _along_and_across(_unturned(a, b, floor), b, floor)
     size, mess = (float(np.percentile(values, PERCENTILE)) for values in (along, across))
     if mess > max(_MESS_PX / focal_px, _MESS_SHARE * size):  # noise, or things that move by themselves
-        return Parallax(np.nan, len(before))
-    return Parallax(size * focal_px * width / first.camera.width, len(before))
+        return Parallax(np.nan, matches)
+    return Parallax(size * focal_px * width / first.camera.width, matches)
+
+
+def _resized(matches: np.ndarray, old_hw: tuple[int, ...], new_hw: tuple[int, ...]) -> np.ndarray:
+    """Matches (N, 4) in the pixels of another size, whose centres are whole numbers."""
+    factor = np.array([new_hw[1] / old_hw[1], new_hw[0] / old_hw[0]] * 2)
+    return ((matches + 0.5) * factor - 0.5).astype(np.float32)
 
 
 def _track(first: View, second: View) -> tuple[np.ndarray, np.ndarray]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from defeat_ros.training.cache import (
     put_in_place,
     scratch_beside,
 )
-from defeat_ros.training.parallax import Parallax, View, parallax, view
+from defeat_ros.training.parallax import NOTHING_TRACKED, Parallax, View, parallax, view
 from defeat_ros.training.source_spec import SourceSpec, cache_name, fingerprint_of
 
 __all__ = ["ENOUGH_PX", "MAX_OFFSET", "PARALLAX_WIDTH", "PreparedSource", "SourceSpec", "prepare_source"]
@@ -101,7 +102,7 @@ class _Preparation:
         self._follows: list[bool] = []
         self._cameras: list[np.ndarray] = []
         self._poses: list[np.ndarray | None] = []
-        self._motions = _Motions()
+        self._motions = _Motions(folder, size_hw)
         self._rectifier: Rectifier | None = None
         self._skipped: Counter[str] = Counter()
         self._grey_sum = 0.0
@@ -136,28 +137,23 @@ class _Preparation:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        try:
-            self._images.close()
-        except OSError:  # as on a full disk, where writing has failed already
-            if kind is None:
-                raise
-        finally:
-            if self._depth is not None:
-                with suppress(OSError) if kind else nullcontext():
-                    self._depth.close()
+        with ExitStack() as stack:  # every file is closed, whatever happens to the others
+            if kind is not None:  # as on a full disk, where writing has failed already
+                stack.enter_context(suppress(OSError))
+            for file in (self._images, self._motions, self._depth):
+                if file is not None:
+                    stack.callback(file.close)
 
     def finish(self, recording: Recording, fingerprint: str) -> None:
         """Write the small arrays and what all of it is."""
         count = len(self._stamps)
         if not count:
             raise SourceError(_nothing_usable(recording, self._skipped))
-        parallaxes, tracks = self._motions.arrays()
         small: dict[str, np.ndarray] = {
             "stamps": np.array(self._stamps, np.int64),
             "follows": np.array(self._follows, bool),
             "cameras": np.array(self._cameras, np.float32),
-            "parallax": parallaxes,
-            "tracks": tracks,
+            **self._motions.arrays(),
         }
         if self._depth is not None:
             small["depth_known"] = np.array(self._depth_known, bool)
@@ -205,29 +201,51 @@ class _Preparation:
 class _Motions:
     """Parallax between each frame and those after it; keeps as few frames as it needs."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path, size_hw: tuple[int, int]) -> None:
+        self._size_hw = size_hw
         self._views: deque[View] = deque(maxlen=MAX_OFFSET)
-        self._rows: list[list[Parallax]] = []
+        self._pixels: list[list[float]] = []
+        self._starts: list[list[int]] = []
+        self._counts: list[list[int]] = []
+        self._matches = ArrayFile(folder / "matches.npy", (4,), np.float32)
 
     def add(self, new: View, follows: bool) -> None:
         """Take the next frame; where it does not follow, nothing is measured across."""
         if not follows:
             self._views.clear()
         for offset in range(1, len(self._views) + 1):
-            row = self._rows[-offset]
+            row = self._pixels[-offset]
             # Larger offsets are for pairs that lie too near; those that do not are at least as far apart.
-            enough = bool(row) and row[-1].known and row[-1].pixels >= ENOUGH_PX
-            row.append(row[-1] if enough else parallax(self._views[-offset], new, PARALLAX_WIDTH))
+            if row and row[-1] >= ENOUGH_PX:
+                found = Parallax(row[-1], NOTHING_TRACKED.matches)
+            else:
+                found = parallax(self._views[-offset], new, PARALLAX_WIDTH, self._size_hw)
+            row.append(found.pixels)
+            self._starts[-offset].append(len(self._matches))
+            self._counts[-offset].append(found.tracks)
+            self._matches.extend(found.matches)
         self._views.append(new)
-        self._rows.append([])
+        self._pixels.append([])
+        self._starts.append([])
+        self._counts.append([])
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Parallax and tracks, (MAX_OFFSET, N)."""
-        unknown = Parallax(np.nan, 0)
-        rows = [row + [unknown] * (MAX_OFFSET - len(row)) for row in self._rows]
-        pixels = np.array([[pair.pixels for pair in row] for row in rows], np.float32)
-        tracks = np.array([[pair.tracks for pair in row] for row in rows], np.int32)
-        return np.ascontiguousarray(pixels.T), np.ascontiguousarray(tracks.T)
+    def close(self) -> None:
+        """Close the file."""
+        self._matches.close()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Parallax, and where the matches of each pair lie, (MAX_OFFSET, N)."""
+        return {
+            "parallax": _by_offset(self._pixels, np.nan, np.float32),
+            "match_start": _by_offset(self._starts, 0, np.int64),
+            "tracks": _by_offset(self._counts, 0, np.int32),
+        }
+
+
+def _by_offset(rows: Sequence[Sequence[float]], missing: float, dtype: Any) -> np.ndarray:
+    """Rows of up to MAX_OFFSET values to (MAX_OFFSET, N)."""
+    full = [[*row, *[missing] * (MAX_OFFSET - len(row))] for row in rows]
+    return np.ascontiguousarray(np.array(full, dtype).T)
 
 
 def resize_nearest(values: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

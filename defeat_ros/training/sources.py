@@ -78,7 +78,10 @@ def prepare_training_data(
         _hold_truth(source, depth=True, motion=False)
         digest.update(repr((source.name, len(source))).encode())
     dataset = TripletDataset(
-        parts, with_depth=objective.truth > 0, with_motion=objective.velocity > 0 or objective.truth_motion > 0
+        parts,
+        with_depth=objective.truth > 0,
+        with_motion=objective.velocity > 0 or objective.truth_motion > 0,
+        with_tracks=config.uses_tracks,
     )
     return TrainingData(dataset, held_out, told, digest.hexdigest()[:16])
 

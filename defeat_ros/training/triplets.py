@@ -21,6 +21,9 @@ LONGEST_PERIODS = 2.5
 MIN_USED = 1
 """Targets without which a recording is of no use; each has a frame before and after it, so three in a row."""
 
+TRACKS = 200
+"""Most tracked corners of a pair in a sample; they are found best first."""
+
 Sample = dict[str, torch.Tensor]
 
 
@@ -140,16 +143,23 @@ class TripletDataset(Dataset[Sample]):
     - with_depth: `depth` (h, w) float32 m, NaN none, +Inf sky,
     - with_motion: `support_from_target` (2, 4, 4) float32 m and `distance` (2,) float32 m, NaN unknown; before, after.
 
+    - with_tracks: `tracks` (2, TRACKS, 4) float32: corners x, y in the target and x, y in the neighbour, px, NaN beyond
+      those that were found; before, after.
+
     Args:
         parts: recordings with what was chosen of them; all of one size, all with neighbours or all without.
-        with_depth, with_motion: whether samples have these.
+        with_depth, with_motion, with_tracks: whether samples have these.
 
     Raises:
         ConfigError: the parts do not go together, or there is none.
     """
 
     def __init__(
-        self, parts: Sequence[tuple[PreparedSource, Triplets]], with_depth: bool = False, with_motion: bool = False
+        self,
+        parts: Sequence[tuple[PreparedSource, Triplets]],
+        with_depth: bool = False,
+        with_motion: bool = False,
+        with_tracks: bool = False,
     ) -> None:
         sizes, single = {source.size_hw for source, _ in parts}, {not chosen.offsets.any() for _, chosen in parts}
         if len(sizes) != 1 or len(single) != 1:
@@ -157,7 +167,7 @@ class TripletDataset(Dataset[Sample]):
             raise ConfigError(f"recordings have {kinds}; expected one size, and neighbours for all or none")
         self.sources = [source for source, _ in parts]
         self.lengths = [len(chosen) for _, chosen in parts]
-        self.with_depth, self.with_motion = with_depth, with_motion
+        self.with_depth, self.with_motion, self.with_tracks = with_depth, with_motion, with_tracks
         self.size_hw = sizes.pop()
         self._single = single.pop()
         self._source = np.repeat(np.arange(len(parts)), self.lengths)
@@ -195,6 +205,8 @@ class TripletDataset(Dataset[Sample]):
             motions = self._motions(source, target, offset)
             batch["support_from_target"] = motions
             batch["distance"] = np.linalg.norm(motions[:, :, :3, 3], axis=2)
+        if self.with_tracks:
+            batch["tracks"] = self._tracks(source, target, offset)
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
     def _depths(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -204,6 +216,15 @@ class TripletDataset(Dataset[Sample]):
             if known is not None:
                 depths[row] = known[t]
         return depths
+
+    def _tracks(self, source: np.ndarray, target: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        tracks = np.full((len(source), 2, TRACKS, 4), np.nan, np.float32)
+        for row, (s, t, k) in enumerate(zip(source, target, offset, strict=True)):
+            if k:
+                before = self.sources[s].matches(t - k, k)[:TRACKS, [2, 3, 0, 1]]  # tracked from the neighbour
+                after = self.sources[s].matches(t, k)[:TRACKS]
+                tracks[row, 0, : len(before)], tracks[row, 1, : len(after)] = before, after
+        return tracks
 
     def _motions(self, source: np.ndarray, target: np.ndarray, offset: np.ndarray) -> np.ndarray:
         motions = np.full((len(source), 2, 4, 4), np.nan, np.float32)
