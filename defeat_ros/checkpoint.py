@@ -95,7 +95,8 @@ def read_checkpoint(
     """
     path = Path(path)
     data = _read_bytes(path)
-    own = not data.startswith((_ZIP_MAGIC, _PICKLE_MAGIC))
+    # Ours begin with the length of their header, which can look like the magic of a pickle; then comes JSON.
+    own = data[8:9] == b"{" or not data.startswith((_ZIP_MAGIC, _PICKLE_MAGIC))
     provenance: dict[str, Any] = {}
     if own:
         tensors, options, provenance = _read_safetensors(path, data)

@@ -78,6 +78,17 @@ def test_own_format_round_trip(tmp_path):
     assert (got.format, got.path, len(got.sha256)) == ("safetensors", path, 64)
 
 
+def test_every_length_of_the_header_is_read_as_ours(tmp_path):
+    """A file begins with that length, whose bytes can be those that a pickle begins with."""
+    firsts = set()
+    for length in range(0, 264, 8):
+        path = tmp_path / f"{length}.safetensors"
+        write_checkpoint(path, {"a": torch.ones(2)}, {}, {"note": "x" * length})
+        firsts.add(path.read_bytes()[0])
+        assert read_checkpoint(path).format == "safetensors"
+    assert 0x80 in firsts
+
+
 def test_published_format_round_trip(tmp_path):
     path = tmp_path / "a.pt"
     write_published(path, _state(), OPTIONS)

@@ -182,16 +182,15 @@ def test_two_processes_train_together(drive, tmp_path):
 
 
 def test_metric_objectives_learn_metres(drive, tmp_path):
-    """A few steps of supervised learning lower the unscaled error, which label-free ones cannot."""
+    """Supervised learning finds the metre within a few steps: depth starts below one unit, off by nine tenths."""
     arguments = line(
         drive, tmp_path / "run", "objective.photometric=0", "objective.truth=1", "objective.truth_motion=0.1",
-        "batch_size=4", "validate_every=5", "warmup_steps=0", "learning_rate=0.001", steps=10,
+        "batch_size=4", "validate_every=0", "warmup_steps=0", "learning_rate=0.001", steps=20,
     )  # fmt: skip
     code, _, err = run([*arguments, "--validation", str(drive)])
     assert code == 0, err
-    curve = json.loads((tmp_path / "run" / "metrics.json").read_text())["curve"]
-    first, last = (curve[i]["scores"]["day"]["abs_rel_unscaled"] for i in (0, -1))
-    assert last < 0.8 * first, curve
+    (point,) = json.loads((tmp_path / "run" / "metrics.json").read_text())["curve"]
+    assert point["scores"]["day"]["abs_rel_unscaled"] < 0.7
     assert read_checkpoint(tmp_path / "run" / "model.safetensors").provenance["metres_per_unit"] == 1.0
 
 
@@ -211,7 +210,7 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("make", "more", "expected"),
         [
-            (lambda p: write_folder(p, DRIVE, camera=False), [], "intrinsics"),
+            (lambda p: write_folder(p, DRIVE, camera=False), [], "INTRINSICS"),
             (lambda p: write_drive(p, DRIVE[:2]), [], "3 usable"),
             (lambda p: write_drive(p, [(0.0, 0.0)] * 8), [], "static"),
             (lambda p: write_drive(p, DRIVE, truth=False), ["objective.velocity=1"], "no odometry"),

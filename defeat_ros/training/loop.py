@@ -149,7 +149,7 @@ class Fit:
         path = self.folder / f"bad_batch_step{self.progress.step}_rank{self.fabric.global_rank}.npz"
         save_batch(path, frames=batch.frames, seen=batch.seen, K=batch.K, depth=batch.depth)
         raise TrainingError(
-            f"the {what} of step {self.progress.step} is {float(value):.4g}, expected a finite number; the batch is in "
+            f"the {what} of step {self.progress.step} is {value.item():.4g}, expected a finite number; the batch is in "
             f"'{path}', the weights of the last checkpoint are good. A lower learning_rate often helps"
         )
 
