@@ -60,7 +60,7 @@ def test_no_error_under_another_world_and_scale():
     assert report["snippets"]["mean"] < 1e-6 and report["snippets"]["count"] == 129
     assert report["steps"]["direction_mean"] < 1e-5 and report["steps"]["moving"] == 129
     shown = curves(matched(estimate, truth))
-    assert shown["sim3"].max() < 1e-6 and shown["rotation"].max() < 1e-4 and shown["distance"][-1] == pytest.approx(129)
+    assert shown["sim3"].max() < 1e-6 and shown["rotation"].max() < 1e-9 and shown["distance"][-1] == pytest.approx(129)
 
 
 def test_segments_by_hand():
@@ -133,6 +133,8 @@ def test_a_bag_gives_its_odometry(tmp_path):
     ("0 0 0 0 0 0 0 0\n" * 2, "line 1 .* quaternion"),
     ("0 0 0 0 0 0 0 1\n1 0 0 0 0 0 x 1\n", "line 2 "),
     ("0 0 0 0 0 0 0 1\n1 0 nan 0 0 0 0 1\n", "line 2 .*not finite"),
+    ("1700000000000000000 0 0 0 0 0 0 1\n" * 2, "line 1 .*1700000000000000000, expected seconds"),
+    ("1.7e18 0 0 0 0 0 0 1\n" * 2, "line 1 .*1.7e18, expected seconds"),
     ("0 0 0 0 0 0 0 1\n", "1 poses, expected at least 2"),
     ("1 0 0 0 0 1 0 0 0 0 1 0\n1 0 0 0 0 5 0 0 0 0 1 0\n", "line 2 .*rotation"),
 ])  # fmt: skip

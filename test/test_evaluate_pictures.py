@@ -34,6 +34,8 @@ def test_panel_is_neither_too_small_nor_too_large(size, width, sparse):
     relative = np.where(np.isfinite(truth), 0.1, np.nan)
     panel = depth_panel(np.zeros((*size, 3), np.uint8), truth, truth, relative, ("a", "b", "c", "d"))
     assert panel.shape[1] == 2 * width and panel.dtype == np.uint8
+    seen = depth_panel(np.zeros((64, 96, 3), np.uint8), truth, truth, relative, ("a", "b", "c", "d"))
+    assert seen.shape == panel.shape, "the truth gives the size"
     assert depth_panel(np.zeros((*size, 3), np.uint8), truth, truth * np.nan, truth * np.nan, ("", "", "", "")).any()
 
 

@@ -9,7 +9,7 @@ from defeat_ros.evaluation.dark import CEILINGS, darken
 from defeat_ros.evaluation.depth import at_size, dee, depth_errors, garg_crop
 from defeat_ros.evaluation.depth_scores import MethodScores, condition_of
 from defeat_ros.evaluation.odometry import align, ate_rmse
-from defeat_ros.evaluation.options import DepthEvaluation
+from defeat_ros.evaluation.options import NIGHT_BELOW, DepthEvaluation, is_night
 from defeat_ros.evaluation.views import centre_crop
 from defeat_ros.geometry import rotation_from_vector
 
@@ -93,6 +93,17 @@ def test_only_the_crop_counts():
         depth_errors(guess, truth, False, crop="grag")
 
 
+def test_without_any_depth_there_is_no_scale():
+    truth = np.full((2, 2), 10.0)
+    assert np.isnan(depth_errors(truth * np.nan, truth, median_scaling=True)["scale"])
+    assert depth_errors(truth * np.nan, truth, median_scaling=False)["scale"] == 1
+    scores = MethodScores(DepthEvaluation())
+    assert scores.add("none", truth * np.inf, truth) and np.isnan(scores.summary()["scale"]["mean"])
+    assert scores.add("some", truth / 2, truth)
+    scale = scores.summary()["scale"]
+    assert (scale["mean"], scale["median"], scale["std_over_mean"], scale["unknown"]) == (2.0, 2.0, 0.0, 1)
+
+
 def test_scaling_comes_before_the_cut():
     truth = np.array([[10.0, 20.0, 70.0]])
     errors = depth_errors(np.array([[100.0, 200.0, 900.0]]), truth, median_scaling=True)
@@ -114,6 +125,8 @@ def test_the_inverse_is_resized():
     made = at_size(np.array([[1.0, 2.0]], np.float32), (1, 4))
     np.testing.assert_allclose(made, 1 / np.array([[1.0, 0.875, 0.625, 0.5]]), rtol=1e-6)
     assert np.isinf(at_size(np.full((2, 2), np.inf, np.float32), (4, 4))).all()
+    close = at_size(np.array([[-np.inf, 2.0, 2.0, np.nan]], np.float32), (1, 8))[0]
+    assert np.isneginf(close[:3]).all() and (close[3:5] == 2).all() and np.isnan(close[5:]).all()
 
 
 def test_dee_by_hand():
@@ -177,10 +190,15 @@ def test_distance_bins_and_consistency_of_the_scale():
 
 
 @pytest.mark.parametrize(("told", "grey", "expected"), [
-    ("auto", 69.0, "night"), ("auto", 71.0, "day"), ("day", 5.0, "day"), ("night", 200.0, "night"),
+    ("auto", NIGHT_BELOW - 1, "night"), ("auto", NIGHT_BELOW, "day"), ("day", 5.0, "day"), ("night", 200.0, "night"),
 ])  # fmt: skip
 def test_condition(told, grey, expected):
     assert condition_of(DepthEvaluation(condition=told), [grey, 0.0, 255.0]) == expected
+
+
+def test_night_is_told_by_the_median():
+    assert is_night([NIGHT_BELOW - 1, 0.0, 255.0]) and not is_night(np.array([NIGHT_BELOW, 0.0, 255.0]))
+    assert is_night([NIGHT_BELOW - 2, NIGHT_BELOW + 1]) and not is_night([])
 
 
 def test_centre_crop_has_the_aspect():

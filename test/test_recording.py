@@ -101,6 +101,11 @@ class TestBags:
         with pytest.raises(SourceError, match="intrinsics are for 9x9, expected 128x96"):
             open_recording(bag, intrinsics=CameraIntrinsics(fx=1, fy=1, cx=1, cy=1, width=9, height=9))
 
+    @pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), float("inf")])
+    def test_no_rate(self, bag: Path, fps: float) -> None:
+        with pytest.raises(SourceError, match=f"fps is {fps}, expected"):
+            open_recording(bag, fps=fps)
+
     def test_no_camera_info(self, tmp_path: Path) -> None:
         frames = [item.frame for item in open_recording(write_drive(tmp_path / "bag", PATH, camera_info=False))]
         assert all(frame is not None and frame.intrinsics is None for frame in frames)

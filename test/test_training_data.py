@@ -210,17 +210,19 @@ class TestPrepare:
 
     def test_two_processes_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         spec, store = folder_spec(tmp_path), tmp_path / "cache"
-        finish, nested = prepare.put_in_place, []
+        finish, nested, inodes = prepare.put_in_place, [], []
 
-        def overtaken(scratch: Path, folder: Path) -> None:
+        def overtaken(scratch: Path, folder: Path, fingerprint: str) -> None:
             monkeypatch.setattr(prepare, "put_in_place", finish)
             monkeypatch.setattr(prepare, "scratch_beside", lambda folder: store / ".other.part")
             nested.append(prepare_source(spec, SIZE, store))
-            finish(scratch, folder)
+            inodes.append(folder.stat().st_ino)
+            finish(scratch, folder, fingerprint)
 
         monkeypatch.setattr(prepare, "put_in_place", overtaken)
         made = prepare_source(spec, SIZE, store)
         assert len(nested) == 1 and np.array_equal(nested[0].images, made.images)
+        assert inodes == [made.folder.stat().st_ino], "the first one stays, it may be in use"
         assert list(store.iterdir()) == [made.folder]
 
     def test_unusable_images_are_counted(self, tmp_path: Path) -> None:

@@ -125,22 +125,31 @@ class TestWholeRun:
         code = main([*line(drive, undisturbed[0], "learning_rate=0.1"), "--validation", str(drive)])
         assert code == 1 and "learning_rate: 0.0 then, 0.1 now" in capsys.readouterr().err
 
-    def test_other_data_is_refused(self, undisturbed, tmp_path, capsys):
+    def test_other_data_is_refused(self, undisturbed, drive, tmp_path, capsys):
         other = write_drive(tmp_path / "bag", DRIVE[:8])
         assert main([*line(other, undisturbed[0]), "--validation", str(other)]) == 1
-        assert "data:" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert f"data {other}" in said and f"data {drive}" in said
 
     def test_export_to_the_authors_layout_and_back(self, undisturbed, tmp_path, capsys):
         folder = undisturbed[0]
         assert main(["export", str(folder), str(tmp_path / "w.pt")]) == 0
-        assert main(["export", str(tmp_path / "w.pt"), str(tmp_path / "w.safetensors")]) == 0
+        assert "--translation scene_units" in capsys.readouterr().err
+        back = ["export", str(tmp_path / "w.pt"), str(tmp_path / "w.safetensors"), "--translation", "scene_units"]
+        assert main(back) == 0
         assert main(["export", str(folder), str(tmp_path / "half.safetensors"), "--half"]) == 0
         assert_equal(weights(folder), read_checkpoint(tmp_path / "w.safetensors").state)
         published = DeFeatNet.from_ckpt(tmp_path / "w.pt", key=lambda x: x["model"])
         assert published.options == DeFeatNet().options
+        assert read_checkpoint(tmp_path / "w.safetensors").provenance["translation"] == "scene_units"
         half = (tmp_path / "half.safetensors").stat().st_size
         assert half < 0.6 * (folder / "model.safetensors").stat().st_size
         capsys.readouterr()
+        assert main(["export", str(folder), str(tmp_path / "half.pt"), "--half"]) == 1
+        assert "float32" in capsys.readouterr().err
+        assert main([*back[:2], str(tmp_path / "x.safetensors"), "--translation", "inverse_depth"]) == 0
+        again = ["export", str(folder), str(tmp_path / "y.safetensors"), "--translation", "inverse_depth"]
+        assert main(again) == 1 and "says 'scene_units'" in capsys.readouterr().err
         assert main(["export", str(folder), str(tmp_path / "w.onnx")]) == 1
         assert ".onnx" in capsys.readouterr().err
         assert main(["export", str(folder), str(tmp_path / "w.pt")]) == 1
@@ -161,10 +170,11 @@ def test_killed_and_resumed_ends_where_the_undisturbed_run_ends(undisturbed, dri
     assert [p["step"] for p in json.loads((tmp_path / "run" / "metrics.json").read_text())["curve"]] == [2, 4]
 
 
-def test_interrupted_saves_and_says_how_to_go_on(drive, tmp_path):
+def test_interrupted_saves_and_says_how_to_go_on(drive, tmp_path, capsys):
     arguments = line(drive, tmp_path / "run", "save_minutes=0", steps=1000)
     process = start(arguments)
     wait_for_step(tmp_path / "run", 2, process)
+    assert main(arguments) == 1 and "another training run" in capsys.readouterr().err
     process.send_signal(signal.SIGINT)
     code, _, err = finish(process)
     assert code == 130 and "the same command goes on" in err and "Traceback" not in err
@@ -174,11 +184,15 @@ def test_interrupted_saves_and_says_how_to_go_on(drive, tmp_path):
 
 
 def test_two_processes_train_together(drive, tmp_path):
-    code, out, err = run([*line(drive, tmp_path / "run", steps=3, features=True), "--devices", "2"])
+    """Each on its own samples, towards one model: a run ends with an error where their weights are not the same."""
+    arguments = line(drive, tmp_path / "run", steps=3, features=True)
+    code, out, err = run([*arguments, "--devices", "2"])
     assert code == 0, err
     assert out.count("minutes of training") == 1
     told = read_checkpoint(tmp_path / "run" / "model.safetensors").provenance
     assert told["steps"] == 3 and told["config"]["devices"] == 2
+    code, out, err = run(arguments)
+    assert code == 1 and "world_size: 2 then, 1 now" in err
 
 
 def test_metric_objectives_learn_metres(drive, tmp_path):

@@ -60,7 +60,7 @@ class Plain:
             patch.setattr("defeat_ros.training.learner._channels_last", lambda images: images.contiguous())
             item = next(self.batches)
             frames = to_tensor(item["images"].transpose(0, 1)).contiguous()
-            loss, _ = self.learner(Batch(frames, frames, item["K"]))
+            loss, _ = self.learner(Batch(frames, frames, item["K"], tracks=item["tracks"].transpose(0, 1)))
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()

@@ -20,6 +20,15 @@ def test_sky_is_black_and_unknown_is_grey():
     assert depth_colors(np.full((16, 16), np.nan, np.float32)).tolist()[0][0] == [70, 70, 70]
 
 
+def test_too_close_is_the_nearest():
+    depth = np.geomspace(2, 50, 32 * 32).reshape(32, 32).astype(np.float32)
+    close = depth.copy()
+    close[20:] = -np.inf
+    colors, plain = depth_colors(close), depth_colors(depth)
+    assert (colors[20:] == plain.reshape(-1, 3)[0]).all() and (colors[20:].astype(int).sum(2) > 500).all()
+    assert (colors[:20] == depth_colors(depth[:20])).all(), "what is too close does not enter the percentile"
+
+
 def test_colours_do_not_depend_on_the_scale():
     depth = np.random.default_rng(0).uniform(1, 50, (40, 60)).astype(np.float32)
     np.testing.assert_allclose(depth_colors(depth), depth_colors(8 * depth), atol=1)

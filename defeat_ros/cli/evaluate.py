@@ -98,16 +98,14 @@ def _config(cls: type[T], options: argparse.Namespace) -> T:
 
 def _open(options: argparse.Namespace, **topics: str | None) -> list[Any]:
     """The recordings with their names, each name once."""
-    from defeat_ros.data.recording import is_bag, open_recording, parse_source
+    from defeat_ros.data.recording import is_bag, open_recording, parse_source, unique_names
 
-    opened, taken = [], dict[str, int]()
+    opened = []
     for text in options.sources:
         path, intrinsics = parse_source(text)
         named = {"image_topic": options.image_topic, **topics} if is_bag(path) else {}
-        recording = open_recording(path, intrinsics=intrinsics, fps=options.fps, **named)
-        taken[recording.name] = number = taken.get(recording.name, 0) + 1
-        opened.append((recording.name if number == 1 else f"{recording.name}_{number}", recording))
-    return opened
+        opened.append(open_recording(path, intrinsics=intrinsics, fps=options.fps, **named))
+    return list(zip(unique_names([recording.name for recording in opened]), opened, strict=True))
 
 
 @contextmanager
@@ -147,22 +145,22 @@ def _depth(options: argparse.Namespace, make_engine: Any) -> None:
         if config.baselines:
             with _bar("fitting baselines to the truth", recordings) as advance:
                 every = [recording for _, recording in recordings]
-                baselines = fit_baselines(every, config, predictors[0].aspect, advance)
+                baselines = fit_baselines(every, config, predictors[0].input_size, advance)
         sources = []
         with _bar("evaluating depth", recordings) as advance:
             for (name, recording), predictor in zip(recordings, predictors, strict=True):
                 sources.append(measure_depth(recording, predictor, config, baselines, advance, name))
         report = {**facts, **depth_report(sources)}
         _write(options.out, report)
-        if options.out:
+        for source in sources:
+            for line in source.warnings:
+                print(f"defeat-ros: {source.name}: {line}", file=sys.stderr)
+        _show(options, report, lambda: print_depth(report, mark))
+        if options.out:  # last, so that a picture that fails takes no number with it
             with progress_bar("picturing", 3 * len(sources)) as advance:
                 for source, (_, recording), predictor in zip(sources, recordings, predictors, strict=True):
                     picture_frames(recording, source, predictor, options.out, mark, advance)
             picture_distances(sources, config, options.out)
-    for source in sources:
-        for line in source.warnings:
-            print(f"defeat-ros: {source.name}: {line}", file=sys.stderr)
-    _show(options, report, lambda: print_depth(report, mark))
 
 
 def _check_predictions(options: argparse.Namespace, config: Any) -> None:
@@ -196,13 +194,13 @@ def _odometry(options: argparse.Namespace, make_engine: Any) -> None:
     reports = {name: odometry_report(matched, config) | runs.get(name, {}) for name, matched in pairs.items()}
     report = {**facts, **odometry_summary(reports, config)}
     _write(options.out, report)
-    if options.out:
-        for name, matched in pairs.items():
-            picture_path(name, matched, options.out / f"{name}_odometry.png", mark)
     for name, one in reports.items():
         for line in one["notes"]:
             print(f"defeat-ros: {name}: {line}", file=sys.stderr)
     _show(options, report, lambda: print_odometry(report, mark))
+    if options.out:
+        for name, matched in pairs.items():
+            picture_path(name, matched, options.out / f"{name}_odometry.png", mark)
 
 
 def _engine_pairs(options: argparse.Namespace, config: Any, make_engine: Any) -> tuple[Any, Any, Any, str]:
@@ -225,13 +223,14 @@ def _engine_pairs(options: argparse.Namespace, config: Any, make_engine: Any) ->
     with _bar("running the engine", recordings) as advance:
         for name, recording in recordings:
             run = run_odometry(recording, engine, "ros" if is_bag(recording.path) else "optical", advance)
+            for line in run.warnings:
+                print(f"defeat-ros: {name}: {line}", file=sys.stderr)
             truth = given_truth or run.truth
             if truth is None:  # there are poses, but not of the frames that can be used
                 raise SourceError(f"no usable frame of {recording.path} has a pose")
             pairs[name] = match(run.estimate, truth, config.max_difference)
-            runs[name] = {"frames": {"in": run.received, "skipped": run.skipped}, "restarts": run.restarts}
-            for line in run.warnings:
-                print(f"defeat-ros: {name}: {line}", file=sys.stderr)
+            frames = {"in": run.received, "skipped": run.skipped}
+            runs[name] = {"frames": frames, "restarts": run.restarts, "warnings": run.warnings}
     mark = "" if engine.info.trained else "UNTRAINED"
     return pairs, {"checkpoint": asdict(engine.info)}, runs, mark
 

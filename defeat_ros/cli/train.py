@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -15,6 +14,8 @@ from rich.table import Table
 
 from defeat_ros.cli.common import Commands, parse_overrides, print_table, size
 from defeat_ros.errors import DefeatError
+
+TRANSLATIONS = ("inverse_depth", "scene_units")  # those of `checkpoint`, whose import takes seconds
 
 
 def add_train(add: Commands) -> None:
@@ -39,6 +40,8 @@ def add_export(add: Commands) -> None:
     export = add("export", _export, "weights of a training run or checkpoint to a new file")
     export.add_argument("source", type=Path, metavar="RUN-or-CKPT")
     export.add_argument("out", type=Path, metavar="OUT", help=".safetensors, or .pt for the authors' layout")
+    said = "what the pose net's translation is, where the file does not say (default: inverse_depth, as published)"
+    export.add_argument("--translation", choices=TRANSLATIONS, help=said)
     export.add_argument("--half", action="store_true", help="store as float16 (.safetensors only)")
 
 
@@ -47,7 +50,7 @@ def _train(options: argparse.Namespace) -> int:
     if missing:
         raise DefeatError(f"training needs {' and '.join(missing)}: pip install 'defeat_ros[train]'")
     from defeat_ros.training.config import load_train_config
-    from defeat_ros.training.run import train
+    from defeat_ros.training.run import first_process, train
 
     overrides: dict[str, Any] = parse_overrides(options.set)
     for name in ("checkpoint", "size", "max_minutes", "max_steps", "devices"):
@@ -56,8 +59,8 @@ def _train(options: argparse.Namespace) -> int:
     config = load_train_config(options.config, overrides)
     command = shlex.join(["defeat-ros", *sys.argv[1:]])
     done = train(config, options.data, options.validation, options.out, command)
-    if int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0)):
-        return 0  # the first process speaks for all
+    if not first_process():
+        return 0  # that one speaks for all
     rows: list[tuple[str, Any]] = [
         ("steps", f"{done.step}" + (f" (went on from {done.resumed_at})" if done.resumed_at else "")),
         ("minutes of training", f"{done.minutes:.1f}"),
@@ -84,8 +87,15 @@ def _print_scores(scores: dict[str, dict[str, float]]) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    from defeat_ros.checkpoint import translation_of
     from defeat_ros.training.export import export_weights
 
-    told = export_weights(options.source, options.out, options.half)
+    told = export_weights(options.source, options.out, options.half, options.translation)
+    if options.out.suffix != ".safetensors" and translation_of(told) != "inverse_depth":
+        print(
+            "defeat-ros: the motion of these weights is in scene units, which the authors' layout cannot say: readers "
+            "take it times the mean inverse depth; on the way back, export with --translation scene_units",
+            file=sys.stderr,
+        )
     rows = [("weights", options.out), ("provenance", told or "not recorded")]
     print_table(f"{options.source} -> {options.out}", rows)

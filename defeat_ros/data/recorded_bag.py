@@ -40,8 +40,8 @@ class BagRecording(Recording):
         self._camera, self._fps = camera, fps
         with BagReader(path) as bag:
             self._images = bag.image_topic(image_topic)
-            self._depths = _topic(bag, depth_topic, DEPTH_TOPIC, "sensor_msgs/msg/Image")
-            odometry = _topic(bag, odom_topic, ODOM_TOPIC, "nav_msgs/msg/Odometry")
+            self._depths = find_topic(bag, depth_topic, DEPTH_TOPIC, "sensor_msgs/msg/Image")
+            odometry = find_topic(bag, odom_topic, ODOM_TOPIC, "nav_msgs/msg/Odometry")
             count = bag.topics[self._images].count
             self._gap_ns = bag.duration_s * 1e9 / max(1, (count or 1) - 1)
             self._check_camera(bag)
@@ -126,8 +126,12 @@ class BagRecording(Recording):
         return PoseTrack(stamps, np.array(poses)), mount
 
 
-def _topic(bag: BagReader, wanted: str | None, default: str, kind: str) -> str | None:
-    """The topic that was named, else the default where it is there."""
+def find_topic(bag: BagReader, wanted: str | None, default: str, kind: str) -> str | None:
+    """The topic that was named, else the default where it is there.
+
+    Raises:
+        SourceError: the named topic is not there, or the topic's type is not `kind`.
+    """
     topic = bag.topics.get(wanted or default)
     if topic is None:
         if wanted is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,12 @@ from defeat_ros.data.folder import FolderSource
 from defeat_ros.data.layout import stamps_of
 from defeat_ros.data.recorded import Recorded, Recording
 from defeat_ros.data.recorded_bag import BagRecording
-from defeat_ros.data.sources import open_frames, read_intrinsics
+from defeat_ros.data.sources import check_fps, open_frames, read_intrinsics
 from defeat_ros.data.truth import depth_file, read_depth_png, read_kitti_poses
 from defeat_ros.errors import MessageError, SourceError
 from defeat_ros.frame import CameraIntrinsics
 
-__all__ = ["Recorded", "Recording", "is_bag", "open_recording", "parse_source"]
+__all__ = ["Recorded", "Recording", "is_bag", "open_recording", "parse_source", "unique_names"]
 
 
 def open_recording(
@@ -42,9 +42,10 @@ def open_recording(
         odom_topic: nav_msgs/Odometry of a bag; None takes /truth/odom if it is there.
 
     Raises:
-        SourceError: it cannot be read, or lacks a topic that was named.
+        SourceError: it cannot be read, lacks a topic that was named, or `fps` is no rate.
     """
     path = Path(path)
+    check_fps(fps)
     camera = read_intrinsics(intrinsics) if isinstance(intrinsics, (str, Path)) else intrinsics
     if is_bag(path):
         return BagRecording(path, image_topic, camera, fps, depth_topic, odom_topic)
@@ -74,6 +75,18 @@ def parse_source(text: str) -> tuple[Path, Path | None]:
     if not left or not right:
         raise SourceError(f"source is {text!r}, expected PATH or PATH=INTRINSICS")
     return Path(left), Path(right)
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Each name once: those that were taken before get the first free number, from _2 on, that no other one has."""
+    made: list[str] = []
+    for name in names:
+        unique, number = name, 1
+        while unique in made or (number > 1 and unique in names):
+            number += 1
+            unique = f"{name}_{number}"
+        made.append(unique)
+    return made
 
 
 class FileRecording(Recording):

@@ -14,7 +14,7 @@ from defeat_ros.data.video import VideoSource
 from defeat_ros.errors import SourceError
 from defeat_ros.frame import DEFAULT_FRAME_ID, CameraIntrinsics
 
-__all__ = ["ConvertSummary", "FrameSource", "convert", "open_frames", "read_intrinsics"]
+__all__ = ["ConvertSummary", "FrameSource", "check_fps", "convert", "open_frames", "read_intrinsics"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,16 @@ class ConvertSummary:
     camera_info_topic: str | None
 
 
+def check_fps(fps: float | None) -> None:
+    """See that a rate to thin to, Hz, is one; None is.
+
+    Raises:
+        SourceError: it is not between 0 and 1e6.
+    """
+    if fps is not None and not 0 < fps < 1e6:
+        raise SourceError(f"fps is {fps}, expected a positive number below 1e6")
+
+
 def open_frames(
     source: str | Path, *, fps: float | None = None, intrinsics: CameraIntrinsics | str | Path | None = None
 ) -> FrameSource:
@@ -52,8 +62,7 @@ def open_frames(
         SourceError: it cannot be read, or the intrinsics are for another size.
     """
     path = Path(source)
-    if fps is not None and not 0 < fps < 1e6:
-        raise SourceError(f"fps is {fps}, expected a positive number")
+    check_fps(fps)
     if not path.exists():
         raise SourceError(f"{path} does not exist")
     camera = read_intrinsics(intrinsics) if isinstance(intrinsics, (str, Path)) else intrinsics

@@ -46,12 +46,17 @@ def at_size(depth: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Depth (h, w) at another size: its inverse is resized bilinearly, as the protocol of Eigen et al. does.
 
     Returns:
-        (H, W) float32; +Inf stays where all four neighbours are +Inf, NaN wherever one is NaN.
+        (H, W) float32; +Inf stays where all four neighbours are +Inf, NaN wherever one is NaN, else -Inf (too close)
+        wherever one is -Inf.
     """
     if depth.shape == size_hw:
         return depth
+    close = np.isneginf(depth)
     with np.errstate(divide="ignore"):
-        return 1.0 / resize_map((1.0 / depth).astype(np.float32), size_hw)
+        made = 1.0 / resize_map((1.0 / depth).astype(np.float32), size_hw)
+    if close.any():  # their inverse is 0, as that of the sky
+        made[(resize_map(close.astype(np.float32), size_hw) > 0) & ~np.isnan(made)] = -np.inf
+    return made
 
 
 def depth_errors(
@@ -72,8 +77,8 @@ def depth_errors(
         crop: 'garg' counts only the part of the image that KITTI's protocol counts.
 
     Returns:
-        abs_rel, sq_rel, rmse (m), rmse_log, a1, a2, a3 and `scale`, the factor that was applied; None where no
-        pixel has truth.
+        abs_rel, sq_rel, rmse (m), rmse_log, a1, a2, a3 and `scale`, the factor that was applied (NaN: median
+        scaling of a depth without any finite pixel); None where no pixel has truth.
 
     Raises:
         FrameError: the sizes differ.
@@ -101,11 +106,16 @@ def depth_errors(
 def scaled_depth(
     predicted: np.ndarray, gt: np.ndarray, median_scaling: bool, min_m: float = MIN_TRUTH_M, max_m: float = MAX_TRUTH_M
 ) -> tuple[np.ndarray, float]:
-    """Predictions (N,) brought to the scale of the truth (N,) and into its range, and the factor that did it."""
+    """Predictions (N,) brought to the scale of the truth (N,) and into its range, and the factor that did it.
+
+    The factor is 1 without median scaling, NaN where it cannot be told: no prediction is finite and positive.
+    """
     predicted = predicted.astype(np.float64)
     with np.errstate(invalid="ignore"):
         known = np.isfinite(predicted) & (predicted > 0)
-    scale = float(np.median(gt[known]) / np.median(predicted[known])) if median_scaling and known.any() else 1.0
+    scale = 1.0
+    if median_scaling:
+        scale = float(np.median(gt[known]) / np.median(predicted[known])) if known.any() else float("nan")
     filled = np.where(known, predicted * scale, np.where(np.isneginf(predicted), min_m, max_m))
     return np.clip(filled, min_m, max_m), scale
 

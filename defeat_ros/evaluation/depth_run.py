@@ -11,6 +11,7 @@ import numpy as np
 
 from defeat_ros.data.bag import BagReader
 from defeat_ros.data.messages import depth_from_message, stamp_from_message
+from defeat_ros.data.recorded_bag import find_topic
 from defeat_ros.data.recording import Recording
 from defeat_ros.errors import FrameError, MessageError, SourceError
 from defeat_ros.evaluation.baselines import Baselines
@@ -26,11 +27,11 @@ class Predictor(Protocol):
 
     Attributes:
         name: under which its errors are listed.
-        aspect: width / height that it sees, None where it does not look at images.
+        input_size: width and height that it sees, px, None where it does not look at images.
     """
 
     name: str
-    aspect: float | None
+    input_size: tuple[int, int] | None
 
     def restart(self) -> None:
         """Get ready for the first frame of the recording."""
@@ -62,13 +63,13 @@ def _nothing(recording: Recording, source: SourceScores) -> SourceError:
 def fit_baselines(
     recordings: Sequence[Recording],
     config: DepthEvaluation,
-    aspect: float | None,
+    input_size: tuple[int, int] | None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> Baselines:
     """Baselines fitted to the truth of every frame that is going to be evaluated."""
     baselines, plain = Baselines(config), replace(config, dark=0)
     for recording in recordings:
-        for view in views(recording, plain, aspect):
+        for view in views(recording, plain, input_size):
             if view is not None:
                 baselines.fit(view.truth)
             on_frame()
@@ -98,7 +99,7 @@ def measure_depth(
     """
     source = SourceScores(name or recording.name, config)
     predictor.restart()
-    for view in views(recording, config, predictor.aspect, source.skip):
+    for view in views(recording, config, predictor.input_size, source.skip):
         source.received += 1
         if view is not None:
             _score(source, view, predictor, baselines)
@@ -106,7 +107,7 @@ def measure_depth(
     source.warnings += recording.warnings
     if "distorted" in source.skipped:
         source.warnings.append("truth of distorted images is not compared: rectify the recording first")
-    if not source.methods:
+    if not source.grey_levels:
         raise _nothing(recording, source)
     return source
 
@@ -134,15 +135,19 @@ class BagPredictor:
         topic: of the depth images.
 
     Raises:
-        SourceError: the bag cannot be read or has no such topic.
+        SourceError: the bag cannot be read, or has no such topic with images.
     """
 
-    name, aspect = "predictions", None
+    name = "predictions"
+    input_size: tuple[int, int] | None = None
 
     def __init__(self, path: str | Path, topic: str) -> None:
         self._bag, self._topic = BagReader(path), topic
-        if topic not in self._bag.topics:
-            raise SourceError(f"bag {path} has no topic {topic!r}; it has {', '.join(self._bag.topics) or 'none'}")
+        try:
+            find_topic(self._bag, topic, topic, "sensor_msgs/msg/Image")
+        except SourceError:
+            self._bag.close()
+            raise
         self.restart()
 
     def restart(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from defeat_ros.evaluation.depth import METRICS, MIN_TRUTH_M, comparable, dee, depth_errors, scaled_depth
-from defeat_ros.evaluation.options import NIGHT_BELOW, DepthEvaluation
+from defeat_ros.evaluation.options import NIGHT_BELOW, DepthEvaluation, is_night
 from defeat_ros.settings import values
 
 BIN_M = 5.0
@@ -22,7 +22,7 @@ def condition_of(config: DepthEvaluation, grey_levels: list[float]) -> str:
     """'night' or 'day', by the option or by the mean grey levels (0 to 255) of a source's frames."""
     if config.condition != "auto":
         return config.condition
-    return "night" if grey_levels and float(np.median(grey_levels)) < NIGHT_BELOW else "day"
+    return "night" if is_night(grey_levels) else "day"
 
 
 @dataclass
@@ -83,16 +83,12 @@ class MethodScores:
         }
         for scaling in SCALINGS:
             means[scaling]["dee"] = dee(means[scaling])
-        scales = np.array([row["scale"] for row in self.median_scaled])
-        # The spread as Monodepth2 prints it: of the scales divided by their median.
-        middle = float(np.median(scales))
-        scale = {"mean": _mean(scales), "median": middle, "std_over_mean": float(np.std(scales) / np.mean(scales))}
         with np.errstate(invalid="ignore"):
             by_distance = self.bin_sums / self.bin_counts
         return {
             "frames": len(self.frames),
             **means,
-            "scale": {**scale, "std_over_median": float(np.std(scales / middle))},
+            "scale": _scale_summary(np.array([row["scale"] for row in self.median_scaled])),
             "missing": _mean(self.missing),
             "abs_rel_by_distance": by_distance.tolist(),
             "pixels_by_distance": self.bin_counts.tolist(),
@@ -163,6 +159,7 @@ def depth_report(sources: Sequence[SourceScores]) -> dict[str, Any]:
             "resizing": "inverse depth, bilinear, to the size of the truth",
             "median_scaled": "each frame times median(truth) / median(prediction), then cut to the range",
             "averaging": "metrics of each frame, averaged over frames",
+            "dark_corrupts": "the image at the networks' input size" if config.dark else None,
             "baselines_fitted_to": "the truth of all frames evaluated here: an optimistic prior",
             "night_below_grey_level": NIGHT_BELOW,
             "distance_bins": {"width": BIN_M, "unit": "m", "scaling": "median_scaled", "averaging": "over pixels"},
@@ -187,6 +184,18 @@ def _source_report(source: SourceScores) -> dict[str, Any]:
         "shown": source.ranked(),
         "methods": {name: scores.summary() for name, scores in source.methods.items()},
     }
+
+
+def _scale_summary(scales: np.ndarray) -> dict[str, float]:
+    """Of the scales of frames (N,), NaN where one has none: `unknown` counts those."""
+    known = scales[np.isfinite(scales)]
+    facts: dict[str, float] = {"unknown": len(scales) - len(known)}
+    if not len(known):
+        return {**facts, **dict.fromkeys(("mean", "median", "std_over_mean", "std_over_median"), float("nan"))}
+    mean, middle = _mean(known), float(np.median(known))
+    facts |= {"mean": mean, "median": middle, "std_over_mean": float(np.std(known) / mean)}
+    # The spread as Monodepth2 prints it: of the scales divided by their median.
+    return {**facts, "std_over_median": float(np.std(known / middle))}
 
 
 def _mean(numbers: Sequence[float] | np.ndarray) -> float:

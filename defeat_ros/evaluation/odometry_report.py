@@ -9,6 +9,7 @@ import numpy as np
 
 from defeat_ros.evaluation.odometry import (
     align,
+    angle_deg,
     ate_rmse,
     direction_errors,
     position_errors,
@@ -33,7 +34,7 @@ ALIGNMENTS = {
     "segments_as_is": "none",
     "segments_scaled": "no alignment but the estimate times the scale of sim3",
     "snippets": "at each snippet's first frame, one scale for each snippet",
-    "steps": "none; rotation and direction of a step have no scale",
+    "steps": "none; the direction of a step has no scale",
 }
 
 
@@ -68,8 +69,6 @@ def odometry_report(matched: Matched, config: OdometryEvaluation) -> dict[str, A
         "segments_scaled": _segments(segment_errors(scaled, truth)),
         "snippets": {"mean": float(snippets.mean()), "std": float(snippets.std()), "count": len(snippets)},
         "steps": {
-            "rotation_mean": float(rot.mean()),
-            "rotation_median": float(np.median(rot)),
             "direction_mean": float(angles.mean()) if len(angles) else None,
             "direction_median": float(np.median(angles)) if len(angles) else None,
             "moving": len(angles),
@@ -104,7 +103,7 @@ FIGURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("r_rel, deg/100 m", ("segments_scaled", "r_rel")),
     ("5-frame ATE mean, own scale, m", ("snippets", "mean")),
     ("5-frame ATE std, m", ("snippets", "std")),
-    ("step rotation mean, deg/frame", ("steps", "rotation_mean")),
+    ("RPE rot mean, deg/frame", ("rpe_rot", "mean")),
     ("step direction mean, moving, deg", ("steps", "direction_mean")),
     ("step direction median, moving, deg", ("steps", "direction_median")),
     ("path length, m", ("path_length",)),
@@ -129,12 +128,12 @@ def curves(matched: Matched) -> dict[str, np.ndarray]:
     guess, gt = matched.estimate, matched.truth
     positions = guess[:, :3, 3], gt[:, :3, 3]
     turned = zip(guess[:, :3, :3], gt[:, :3, :3], strict=True)
-    drift = [np.trace((guess[0, :3, :3].T @ a).T @ (gt[0, :3, :3].T @ b)) for a, b in turned]
+    drift = [angle_deg((guess[0, :3, :3].T @ a).T @ (gt[0, :3, :3].T @ b)) for a, b in turned]
     return {
         "distance": travelled(gt),
         "se3": position_errors(*positions, with_scale=False),
         "sim3": position_errors(*positions, with_scale=True),
-        "rotation": np.degrees(np.arccos(np.clip((np.array(drift) - 1) / 2, -1, 1))),
+        "rotation": np.array(drift),
     }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from defeat_ros.errors import ConfigError
 from defeat_ros.settings import option
@@ -15,6 +17,11 @@ NIGHT_BELOW = 77.0
 Lies between the lit streets of the rendered nights (45 to 71) and the dullest days (cloudy KITTI and CamVid,
 medians from 83). A long exposure under street lamps can be brighter than that: `--condition night` says so.
 """
+
+
+def is_night(grey_levels: Sequence[float]) -> bool:
+    """Whether a source counts as night, by the mean grey levels (0 to 255) of its frames; False without frames."""
+    return len(grey_levels) > 0 and median(grey_levels) < NIGHT_BELOW
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def print_depth(report: dict[str, Any], mark: str = "") -> None:
     light = {"auto": f"night: median grey level below {protocol['night_below_grey_level']:g}"}
     said = [f"truth {protocol['min_depth']:g} to {protocol['max_depth']:g} m", f"crop {protocol['crop']}"]
     said += [light.get(protocol["condition"], f"condition {protocol['condition']} as told")]
-    said += [f"dark {protocol['dark']}"] if protocol["dark"] else []
+    said += [f"dark {protocol['dark']} at the input size"] if protocol["dark"] else []
     names = ("abs_rel", "sq_rel", "rmse", "rmse_log", "a1", "a2", "a3", "dee")
     table = _table(f"depth {mark} ({'; '.join(said)})", ["", "", "scaling"], ["frames", *names, "scale", "std/mean"])
     groups = [("overall", report["overall"])] if len(sources) > 1 else []
@@ -40,9 +40,13 @@ def print_depth(report: dict[str, Any], mark: str = "") -> None:
     for name, facts in sources.items():
         frames = facts["frames"]
         skipped = "".join(f", {reason} {number}" for reason, number in frames["skipped"].items())
-        print(
+        told = (
             f"{name}: {frames['in']} frames, {frames['evaluated']} evaluated{skipped}; grey {facts['grey_level']:.0f}"
         )
+        for method, scores in facts["methods"].items():
+            if scores["missing"] > 0:
+                told += f"; {method} has no finite depth at {100 * scores['missing']:.3g} % of the pixels with truth"
+        print(told)
 
 
 def print_odometry(report: dict[str, Any], mark: str = "") -> None:
@@ -61,6 +65,8 @@ def print_odometry(report: dict[str, Any], mark: str = "") -> None:
     for name, one in every.items():
         steps = one["steps"]
         line = f"{name}: {one['poses']} poses, {steps['count']} steps, {steps['moving']} moving"
+        for whose, number in one["unmatched"].items():
+            line += f", {number} of the {whose} unmatched" if number else ""
         if "restarts" in one:
             line += "".join(f", motion unknown ({why}) {n}" for why, n in one["restarts"].items())
             line += "".join(f", {why} {n}" for why, n in one["frames"]["skipped"].items())

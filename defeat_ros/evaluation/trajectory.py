@@ -106,6 +106,8 @@ def _tum_pose(path: Path, number: int, line: str) -> tuple[int, np.ndarray]:
             stamp = int(seconds) * 10**9 + int(fraction.ljust(9, "0")[:9])
         else:
             stamp = round(float(words[0]) * 1e9)
+        if abs(stamp) >= 2**63:
+            raise ValueError(f"the time is {words[0]}, expected seconds, not nanoseconds or the like")
         return stamp, transform(rotation_from_quaternion(qx, qy, qz, qw), np.array([x, y, z]))
     except (ValueError, OverflowError) as error:
         shown = f"line {number} of {path} is {line[:60]!r}"

@@ -12,6 +12,7 @@ from defeat_ros.evaluation.dark import darken
 from defeat_ros.evaluation.depth import comparable
 from defeat_ros.evaluation.options import DepthEvaluation
 from defeat_ros.frame import Frame
+from defeat_ros.preprocess import resize_image
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class View:
 
     Attributes:
         name: unique within the recording.
-        frame: as the predictor sees it, cut and darkened.
-        truth: (H, W), m.
+        frame: as the predictor sees it, cut, and darkened at the predictor's input size.
+        truth: (H, W), m; of the same field of view, at its own size.
         grey_level: mean of the image before it was darkened, 0 to 255.
     """
 
@@ -32,9 +33,19 @@ class View:
 
 
 def views(
-    recording: Recording, config: DepthEvaluation, aspect: float | None, skip: Callable[[str], None] = lambda _: None
+    recording: Recording,
+    config: DepthEvaluation,
+    input_size: tuple[int, int] | None,
+    skip: Callable[[str], None] = lambda _: None,
 ) -> Iterator[View | None]:
-    """The frames of a recording that can be evaluated; None for each that cannot, after `skip` got the reason."""
+    """The frames of a recording that can be evaluated; None for each that cannot, after `skip` got the reason.
+
+    Args:
+        recording: images with truth.
+        config: the options.
+        input_size: width and height that the predictor sees, px; None: it does not look at images.
+        skip: gets the reason of each image that cannot be evaluated.
+    """
     for index, item in enumerate(recording):
         reason = _unfit(item, index, config)
         if reason is not None:
@@ -44,10 +55,14 @@ def views(
         assert item.frame is not None and item.depth is not None
         frame, truth = item.frame, item.depth
         grey = float(frame.image.mean())
-        if config.crop_aspect and aspect is not None:
-            # Depth does not need the camera once the image is free of distortion, as it is here.
+        # Depth does not need the camera once the image is free of distortion, as it is here.
+        if config.crop_aspect and input_size is not None:
+            aspect = input_size[0] / input_size[1]
             frame = replace(frame, image=_cut(frame.image, aspect), intrinsics=None)
             truth = _cut(truth, aspect)
+        if config.dark and input_size is not None:
+            # RoboDepth corrupts what the networks see: resizing afterwards would average the noise away.
+            frame = replace(frame, image=resize_image(frame.image, input_size[::-1]), intrinsics=None)
         yield View(item.name, replace(frame, image=corrupted(frame.image, index, config)), truth, grey)
 
 
@@ -61,7 +76,9 @@ def _unfit(item: Recorded, index: int, config: DepthEvaluation) -> str | None:
     camera = item.frame.intrinsics
     if camera is not None and camera.needs_rectification:
         return "distorted"  # depth is predicted for the rectified image, the truth is told for the raw one
-    return None if comparable(item.depth, max_m=config.max_depth).any() else "no_truth_in_range"
+    if comparable(item.depth, max_m=config.max_depth, crop=config.crop).any():
+        return None
+    return "no_truth_in_crop" if comparable(item.depth, max_m=config.max_depth).any() else "no_truth_in_range"
 
 
 def _cut(array: np.ndarray, aspect: float) -> np.ndarray:

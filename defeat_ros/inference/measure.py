@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ from defeat_ros.data.recording import Recording
 from defeat_ros.errors import FrameError, SourceError
 from defeat_ros.evaluation.trajectory import Trajectory
 from defeat_ros.frame import Frame
+from defeat_ros.geometry import FARTHEST_UNIT
 from defeat_ros.inference.engine import DepthEngine
 
 
@@ -21,22 +22,25 @@ class EnginePredictor:
 
     def __init__(self, engine: DepthEngine) -> None:
         self._engine = engine
-        width, height = engine.info.input_size
-        self.aspect: float | None = width / height
+        self.input_size: tuple[int, int] | None = engine.info.input_size
 
     def restart(self) -> None:
         """Nothing is kept from frame to frame."""
 
     def __call__(self, frame: Frame) -> np.ndarray:
-        """(H, W) float32, scene units or m; +Inf beyond the range.
+        """(H, W) float32, scene units or m, up to the farthest that the networks can say.
+
+        The engine calls what is there sky or out of range (+Inf); the published protocols take it for the depth that
+        the networks gave, also in the median.
 
         Raises:
             FrameError: the engine refuses the frame.
         """
         self._engine.reset()  # depth needs no other frame, and chosen frames may have any stamps and sizes
-        depth = self._engine(frame, ("depth",)).depth
-        assert depth is not None
-        return depth
+        made = self._engine(frame, ("depth",))
+        assert made.depth is not None
+        farthest = FARTHEST_UNIT * (made.metres_per_unit or 1.0)
+        return np.where(np.isposinf(made.depth), np.float32(farthest), made.depth)
 
 
 @dataclass
@@ -71,7 +75,7 @@ def run_odometry(
         on_frame: called after each image.
 
     Raises:
-        SourceError: fewer than two frames can be used.
+        SourceError: fewer than two frames can be used, or no motion between them was measured.
     """
     engine.reset()
     poses: list[tuple[int, np.ndarray]] = []
@@ -90,19 +94,36 @@ def run_odometry(
                 poses.append((item.stamp_ns, made.odometry.odom_from_camera))
                 if item.world_from_camera is not None:
                     truth.append((item.stamp_ns, item.world_from_camera))
-                if made.restart is not None and len(poses) > 1:
-                    restarts[made.restart] = restarts.get(made.restart, 0) + 1
+                if made.odometry.dt_s == 0 and len(poses) > 1:  # no step was measured
+                    why = made.restart or "not_finite"
+                    restarts[why] = restarts.get(why, 0) + 1
                 on_frame()
                 continue
         skipped[reason] = skipped.get(reason, 0) + 1
         on_frame()
     if len(poses) < 2:
         raise SourceError(f"{recording.path} has {len(poses)} usable frames of {received}, expected at least 2")
+    unknown = _unknown_motion(recording, [stamp for stamp, _ in poses], restarts, engine.config.max_gap_s)
     return OdometryRun(
         estimate=Trajectory.of(f"{recording.name} (engine)", poses, body="camera", axes="optical"),
         truth=Trajectory.of(f"{recording.name} (truth)", truth, body="camera", axes=axes) if truth else None,
         received=received,
         skipped=skipped,
         restarts=restarts,
-        warnings=list(recording.warnings),
+        warnings=[*recording.warnings, *unknown],
     )
+
+
+def _unknown_motion(
+    recording: Recording, stamps_ns: Sequence[int], restarts: Mapping[str, int], max_gap_s: float
+) -> list[str]:
+    """A warning where motions between frames were not measured, an error where none was."""
+    unknown, steps = sum(restarts.values()), len(stamps_ns) - 1
+    reasons = ", ".join(f"{reason} {number}" for reason, number in restarts.items())
+    if unknown == steps:
+        apart = float(np.median(np.diff(stamps_ns))) / 1e9
+        raise SourceError(
+            f"none of the {steps} motions of {recording.path} was measured ({reasons}): max_gap_s is {max_gap_s:g} and "
+            f"its frames are {apart:.3g} s apart, expected them closer together or --set max_gap_s=..."
+        )
+    return [f"{unknown} of {steps} motions are unknown ({reasons}) and count as standing still"] if unknown else []

@@ -50,7 +50,7 @@ def picture_frames(
     for kind, name in source.ranked().items():
         wanted.setdefault(name, []).append(kind)  # with few frames, one may be best and worst
     predictor.restart()
-    for view in views(recording, source.config, predictor.aspect):
+    for view in views(recording, source.config, predictor.input_size):
         if not wanted:
             break
         if view is None or view.name not in wanted:
@@ -78,7 +78,8 @@ def _panel(view: View, depth: np.ndarray, source: SourceScores, kinds: str, mark
         f"truth, counted up to {config.max_depth:g} m",
         f"abs_rel {errors['abs_rel']:.3f}   a1 {errors['a1']:.3f}   median-scaled",
     )
-    return depth_panel(view.frame.image, depth * np.float32(scale), truth, relative, captions)
+    shown = depth * np.float32(scale) if np.isfinite(scale) else depth
+    return depth_panel(view.frame.image, shown, truth, relative, captions)
 
 
 def picture_distances(sources: Sequence[SourceScores], config: DepthEvaluation, out: Path) -> None:

@@ -193,12 +193,15 @@ def open_cache(folder: Path, fingerprint: str) -> PreparedSource | None:
         return None
 
 
-def put_in_place(scratch: Path, folder: Path) -> None:
+def put_in_place(scratch: Path, folder: Path, fingerprint: str) -> None:
     """Rename a finished folder to its name; of two processes that finish the same one, the later one gives way.
 
     Raises:
         OutputError: it cannot be done.
     """
+    if open_cache(folder, fingerprint) is not None:  # in use, perhaps
+        shutil.rmtree(scratch, ignore_errors=True)
+        return
     try:
         if folder.exists():
             shutil.rmtree(folder)

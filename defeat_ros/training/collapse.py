@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from defeat_ros.geometry import FARTHEST_UNIT, NEAREST_UNIT
 
@@ -18,13 +19,20 @@ PATIENCE = 300
 
 
 class CollapseWatch:
-    """Watches running means of the health that `Learner` reports."""
+    """Watches running means of the health that `Learner` reports.
 
-    def __init__(self, moving: bool) -> None:
+    Args:
+        moving: whether motion is learned.
+        memory: what it keeps between steps, plain values; that of an earlier watch lets this one go on.
+    """
+
+    def __init__(self, moving: bool, memory: dict[str, Any] | None = None) -> None:
         self._moving = moving
-        self._means: dict[str, float] = {}
-        self._since: dict[str, int] = {}
-        self._steps = 0
+        self.memory: dict[str, Any] = memory if memory is not None else {}
+        for name, start in (("means", {}), ("since", {}), ("steps", 0)):
+            self.memory.setdefault(name, start)
+        self._means: dict[str, float] = self.memory["means"]
+        self._since: dict[str, int] = self.memory["since"]
 
     def see(self, terms: Mapping[str, float]) -> str | None:
         """Take in one step; a sentence once a sign of collapse has lasted, else None.
@@ -32,13 +40,13 @@ class CollapseWatch:
         Args:
             terms: with `health/depth_spread`, `health/mean_depth` and, where motion is learned, `health/motion`.
         """
-        self._steps += 1
+        self.memory["steps"] += 1
         for name, value in terms.items():
             if name.startswith("health/"):
                 self._means[name] = MEMORY * self._means.get(name, value) + (1 - MEMORY) * value
         for name, sign in self._signs().items():
             self._since[name] = self._since.get(name, 0) + 1 if sign else 0
-            if sign and self._steps > PATIENCE and self._since[name] >= PATIENCE:
+            if sign and self.memory["steps"] > PATIENCE and self._since[name] >= PATIENCE:
                 return sign
         return None
 

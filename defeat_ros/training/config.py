@@ -102,13 +102,20 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         width, height = self.size
-        check_size((height, width), features=self.objective.features and self.objective.photometric > 0)
+        check_size((height, width), features=self.uses_features)
         if unknown := set(self.frozen) - set(NETWORKS):
             raise ConfigError(f"parameter 'frozen' is {sorted(unknown)}, expected some of {', '.join(NETWORKS)}")
         if not (self.objective.photometric or self.objective.truth):
             raise ConfigError(
                 "objective.photometric and objective.truth are both 0, expected at least one: there is nothing to learn"
             )
+        if not any(self.trains(name) for name in NETWORKS):
+            raise ConfigError(
+                f"parameter 'frozen' is {list(self.frozen)}, expected a network left that an objective needs"
+            )
+        levels = len(self.loss.contrasts)
+        if self.uses_features and not self.checkpoint and levels > self.network.n_dims:
+            raise ConfigError(f"loss has {levels} contrasts, expected at most network.n_dims, {self.network.n_dims}")
         if self.objective.velocity and not self.objective.photometric:
             raise ConfigError("objective.velocity needs objective.photometric above 0, got 0")
 
@@ -135,7 +142,13 @@ class TrainConfig:
     @property
     def uses_features(self) -> bool:
         """Whether the feature net is trained."""
-        return self.objective.features and self.objective.photometric > 0
+        judged = self.loss.feature_weight > 0 or self.loss.contrastive_weight > 0
+        return self.objective.features and self.objective.photometric > 0 and judged
+
+    def trains(self, name: str) -> bool:
+        """Whether one of `NETWORKS` learns."""
+        used = {"depth_net": True, "pose_net": self.uses_motion, "feat_net": self.uses_features}[name]
+        return used and name not in self.frozen
 
     @property
     def peak_rate(self) -> float:

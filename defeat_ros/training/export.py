@@ -9,17 +9,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from defeat_ros.errors import CheckpointError, OutputError, SourceError
+from defeat_ros.errors import CheckpointError, ConfigError, OutputError, SourceError
 from defeat_ros.networks import DeFeatNet
-from defeat_ros.settings import build
-from defeat_ros.training.config import TrainConfig
+from defeat_ros.settings import build, entries
+from defeat_ros.training.config import NETWORKS, TrainConfig
 from defeat_ros.training.state import STATE_FILE, load_state
 
 RUN_FILE = "run.json"
 PUBLISHED = (".pt", ".pth", ".ckpt")
 
 
-def export_weights(source: Path, out: Path, half: bool = False) -> dict[str, Any]:
+def export_weights(source: Path, out: Path, half: bool = False, translation: str | None = None) -> dict[str, Any]:
     """Write the weights of a run's folder or of a checkpoint to a new file; its suffix chooses the format.
 
     Args:
@@ -27,11 +27,14 @@ def export_weights(source: Path, out: Path, half: bool = False) -> dict[str, Any
         out: `.safetensors` for ours, `.pt`, `.pth` or `.ckpt` for the authors' layout, which has no place for where
             the weights came from.
         half: store as float16 (ours only).
+        translation: what the pose net's translation is (see `translation_of`), for files that do not say; None takes
+            what the file says.
 
     Returns:
         the provenance.
 
     Raises:
+        ConfigError: `half` was asked of the authors' layout, or `translation` contradicts what the file says.
         OutputError: the file exists or cannot be written, or its suffix is another one.
         SourceError: the folder holds no run.
         CheckpointError, TrainingError: the weights cannot be read.
@@ -40,7 +43,14 @@ def export_weights(source: Path, out: Path, half: bool = False) -> dict[str, Any
         raise OutputError(f"'{out}' ends with {out.suffix!r}, expected .safetensors or {', '.join(PUBLISHED)}")
     if out.exists():
         raise OutputError(f"'{out}' exists, expected a new path")
+    if half and out.suffix != ".safetensors":
+        raise ConfigError(f"'{out}' in float16 is not possible, expected .safetensors: the authors' layout is float32")
     model = _model_of_run(source) if source.is_dir() else DeFeatNet.from_ckpt(source)
+    if translation is not None:
+        said = model.provenance.get("translation", translation)
+        if said != translation:
+            raise ConfigError(f"translation is {translation!r}, but '{source}' says {said!r}")
+        model.provenance["translation"] = translation
     if out.suffix == ".safetensors":
         model.save(out, half=half)
     else:
@@ -67,7 +77,8 @@ def _model_of_run(folder: Path) -> DeFeatNet:
         model.load_state_dict(state["model"])
     except RuntimeError as error:
         raise CheckpointError(f"'{folder / STATE_FILE}' does not fit its own options: {error!s:.120}") from error
-    facts = {name: value for name, value in state["facts"].items() if name not in ("data", "world_size")}
+    known = {entry.name for entry in entries(TrainConfig)}
+    facts = {name: value for name, value in state["facts"].items() if name in known}
     config, progress = build(TrainConfig, facts), state["progress"]
     curve = progress["curve"]
     model.provenance = {
@@ -78,9 +89,11 @@ def _model_of_run(folder: Path) -> DeFeatNet:
         "steps": progress["step"],
         "minutes": round(progress["seconds"] / 60, 2),
         "metrics": curve[-1]["scores"] if curve else {},
+        "metrics_step": curve[-1]["step"] if curve else None,
+        "untrained": [name for name in NETWORKS if not config.checkpoint and not config.trains(name)],
         "data": about.get("sources", []),
         "command": about.get("command", ""),
-        "commit": _commit(),
+        "commit": about.get("commit", ""),
         "config": facts,
     }
     return model.eval()
@@ -94,7 +107,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _commit() -> str:
+def commit() -> str:
     """Commit of the checkout that runs, with '+' where it was changed since; the version of an installed package."""
     place = Path(__file__).resolve().parents[2]
 

@@ -44,7 +44,7 @@ def make_model(config: TrainConfig) -> DeFeatNet:
         model = DeFeatNet(num_layers=config.network.num_layers, n_dims=config.network.n_dims)
         start_from_scratch(model)
     for name in NETWORKS:
-        if not _is_trained(name, config):
+        if not config.trains(name):
             getattr(model, name).requires_grad_(False)
     return model
 
@@ -77,15 +77,10 @@ def parameter_groups(model: DeFeatNet, config: TrainConfig) -> list[dict[str, An
 def set_modes(model: DeFeatNet, config: TrainConfig) -> None:
     """Training mode for what is trained; the rest keeps the statistics of its norms."""
     for name in NETWORKS:
-        getattr(model, name).train(_is_trained(name, config))
+        getattr(model, name).train(config.trains(name))
 
 
 def _last_layer(model: DeFeatNet) -> nn.Conv2d:
     last = model.pose_net.decoder[-1]
     assert isinstance(last, nn.Conv2d)
     return last
-
-
-def _is_trained(name: str, config: TrainConfig) -> bool:
-    used = {"depth_net": True, "pose_net": config.uses_motion, "feat_net": config.uses_features}[name]
-    return used and name not in config.frozen

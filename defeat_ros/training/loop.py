@@ -41,11 +41,13 @@ class Progress:
         step: steps done.
         seconds: of training, by the first process's clock; pauses between interruption and resumption do not count.
         curve: measurements against truth so far, each {'step', 'minutes', 'scores'}.
+        watch: memory of the `CollapseWatch`.
     """
 
     step: int = 0
     seconds: float = 0.0
     curve: list[dict[str, Any]] = field(default_factory=list)
+    watch: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -89,7 +91,7 @@ class Fit:
             OutputError: the state cannot be written; the one before is kept.
         """
         progress, rates = self.progress, self.rates
-        watch = CollapseWatch(self.config.uses_motion)
+        watch = CollapseWatch(self.config.uses_motion, progress.watch)
         set_modes(self._plain.model, self.config)
         saved_at = time.monotonic()
         with stop_requested() as asked:
@@ -99,18 +101,19 @@ class Fit:
                 item = next(batches)
                 waited = time.perf_counter() - began
                 batch, terms = self._step(item)
-                seconds, stop = self._agree(time.perf_counter() - began, asked())
+                seconds, stop, sign = self._agree(time.perf_counter() - began, asked(), watch.see(terms))
                 progress.step += 1
                 progress.seconds += seconds
                 rates.add(batch.K.shape[0] * self.fabric.world_size, seconds, waited)
                 self._tell(batch, terms)
-                if sign := watch.see(terms):
+                if sign:
                     raise TrainingError(self._collapsed(sign))
                 if stop:
                     break
                 if time.monotonic() - saved_at >= 60 * self.config.save_minutes:
                     self.save()
                     saved_at = time.monotonic()
+        self._hold_same()
         done = self.schedule.done(progress.step, progress.seconds)
         if done:
             self._measure()
@@ -132,6 +135,7 @@ class Fit:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["gain"]
         loss, tensors = self.learner(batch, generator)
+        # Before the gradients: those of sampling at coordinates that are not numbers crash the process.
         self._hold_finite("loss", loss, batch)
         self.fabric.backward(loss)
         limit = self.config.gradient_clip or float("inf")
@@ -144,22 +148,35 @@ class Fit:
         return batch, {**terms, "gradient": float(norm), "learning_rate": rate}
 
     def _hold_finite(self, what: str, value: torch.Tensor, batch: Batch) -> None:
-        if bool(torch.isfinite(value).all()):
+        """Stop every process, before the weights change, where one of them met a number that is not finite."""
+        bad = (~torch.isfinite(value.detach())).float()
+        worst: Any = self.fabric.all_reduce(bad, reduce_op="max")
+        if not float(worst):
             return
-        path = self.folder / f"bad_batch_step{self.progress.step}_rank{self.fabric.global_rank}.npz"
-        save_batch(path, frames=batch.frames, seen=batch.seen, K=batch.K, depth=batch.depth)
+        rank, step = self.fabric.global_rank, self.progress.step
+        path = self.folder / f"bad_batch_step{step}_rank{rank}.npz"
+        fields = {name: value for name, value in vars(batch).items() if value is not None}
+        save_batch(path, **fields)
         raise TrainingError(
-            f"the {what} of step {self.progress.step} is {value.item():.4g}, expected a finite number; the batch is in "
+            f"the {what} of step {step} is {value.item():.4g}, expected a finite number in every process; the batch is in "
             f"'{path}', the weights of the last checkpoint are good. A lower learning_rate often helps"
         )
 
-    def _agree(self, seconds: float, stop: bool) -> tuple[float, bool]:
-        """The first process's clock and wish to stop, in every process alike."""
+    def _hold_same(self) -> None:
+        """Make sure that all processes end with the same weights, as they do where gradients were exchanged."""
         if self.fabric.world_size == 1:
-            return seconds, stop
-        told = torch.tensor([seconds, float(stop)], dtype=torch.float64, device=self.fabric.device)
-        told = self.fabric.broadcast(told)
-        return float(told[0]), bool(told[1])
+            return
+        sums = torch.stack([parameter.detach().double().sum() for parameter in self._plain.parameters()])
+        all_sums: Any = self.fabric.all_gather(sums)
+        if not torch.allclose(all_sums, all_sums[:1].expand_as(all_sums), rtol=1e-9, atol=1e-9):
+            raise TrainingError(f"the {self.fabric.world_size} processes hold different weights, expected the same")
+
+    def _agree(self, seconds: float, stop: bool, sign: str | None) -> tuple[float, bool, str | None]:
+        """The first process's clock, wish to stop and sign of collapse, in every process alike."""
+        if self.fabric.world_size == 1:
+            return seconds, stop, sign
+        told: tuple[float, bool, str | None] = self.fabric.broadcast((seconds, stop, sign))
+        return told
 
     def _tell(self, batch: Batch, terms: dict[str, float]) -> None:
         step, config, rates = self.progress.step, self.config, self.rates

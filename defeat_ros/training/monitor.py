@@ -24,7 +24,7 @@ PICTURED = 3
 
 
 class Rates:
-    """How fast samples are made and used, over the last stretch.
+    """How fast samples are used, over this part of the run.
 
     Attributes:
         waited: share of the time that steps waited for data, 0 to 1, over the whole run.
@@ -63,7 +63,7 @@ class Monitor:
         if folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(folder), purge_step=step)
+            self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
         self._quiet = folder is None
         self._bar = progress_bar("training", total if not self._quiet else None)
         self._advance: Any = None
@@ -77,8 +77,7 @@ class Monitor:
     def __exit__(self, *error: Any) -> None:
         if not self._quiet:
             self._bar.__exit__(*error)
-        if self._writer is not None:
-            self._writer.close()
+        self._write("close")
 
     def step(self, step: int, total: int, loss: float, rates: Rates, minutes_left: float) -> None:
         """Show one finished step."""
@@ -92,9 +91,8 @@ class Monitor:
 
     def numbers(self, step: int, values: Mapping[str, float]) -> None:
         """Write scalars to TensorBoard."""
-        if self._writer is not None:
-            for name, value in values.items():
-                self._writer.add_scalar(name if "/" in name else f"train/{name}", value, step)
+        for name, value in values.items():
+            self._write("add_scalar", name if "/" in name else f"train/{name}", value, step)
 
     def scores(self, step: int, scores: Scores) -> None:
         """Tell a measurement against truth."""
@@ -108,8 +106,17 @@ class Monitor:
 
     def picture(self, step: int, image: np.ndarray) -> None:
         """Write a picture (H, W, 3) uint8 to TensorBoard."""
-        if self._writer is not None:
-            self._writer.add_image("samples", image, step, dataformats="HWC")
+        self._write("add_image", "samples", image, step, dataformats="HWC")
+
+    def _write(self, method: str, *arguments: Any, **options: Any) -> None:
+        """TensorBoard is for looking at: a full disk there is said once and ends nothing."""
+        if self._writer is None:
+            return
+        try:
+            getattr(self._writer, method)(*arguments, **options)
+        except OSError as error:
+            self._writer = None
+            print(f"TensorBoard's files end here: {error}", file=sys.stderr)
 
 
 @torch.no_grad()

@@ -73,13 +73,14 @@ def prepare_source(
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         drop_abandoned(cache_dir)
+        shutil.rmtree(scratch, ignore_errors=True)  # of a killed process that had the same number
         scratch.mkdir()
         with _Preparation(scratch, size_hw) as work:
             for done, item in enumerate(recording, 1):
                 work.add(item)
                 progress(done, recording.expected)
         work.finish(recording, fingerprint)
-        put_in_place(scratch, folder)
+        put_in_place(scratch, folder, fingerprint)
     except OSError as error:
         raise OutputError(f"cache '{folder}' cannot be written: {error.strerror or error}") from error
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,20 @@ from typing import Any
 import torch
 
 from defeat_ros.checkpoint import read_checkpoint, translation_of
-from defeat_ros.errors import BackendError, OutputError
+from defeat_ros.errors import BackendError, ConfigError, OutputError
 from defeat_ros.files import write_json
 from defeat_ros.settings import values
-from defeat_ros.training.config import TrainConfig
-from defeat_ros.training.export import export_run
+from defeat_ros.training.config import OPERATIONAL, TrainConfig
+from defeat_ros.training.export import RUN_FILE, commit, export_run
 from defeat_ros.training.initial import make_model, parameter_groups
 from defeat_ros.training.learner import Learner
 from defeat_ros.training.loop import Fit, Progress
 from defeat_ros.training.monitor import Monitor
 from defeat_ros.training.schedule import Schedule
 from defeat_ros.training.sources import TrainingData, prepare_training_data
-from defeat_ros.training.state import STATE_FILE, check_same_run, load_state
+from defeat_ros.training.state import STATE_FILE, check_same_run, load_state, only_run, plain
 from defeat_ros.training.validation import Validation
 
-RUN_FILE = "run.json"
 MODEL_FILE = "model.safetensors"
 EPOCHS = 20
 
@@ -79,17 +79,31 @@ def train(
     """
     config = _with_convention(config)
     _open_folder(folder)
+    with only_run(folder) if first_process() else nullcontext():
+        return _train(config, data, validation, folder, command)
+
+
+def first_process() -> bool:
+    """Whether this is the process that the user started, not one of those that it started itself."""
+    return not any(int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "NODE_RANK"))
+
+
+def _train(
+    config: TrainConfig, data: Sequence[str], validation: Sequence[str], folder: Path, command: str
+) -> TrainSummary:
     prepared = prepare_training_data(config, data, validation, Path(config.data.cache or folder / "cache"))
     world = config.devices * config.num_nodes
     if not config.max_steps and not config.max_minutes:
         config = replace(config, max_steps=max(1, EPOCHS * len(prepared.dataset) // (config.batch_size * world)))
     facts = {name: value for name, value in values(config).items() if name != "data.cache"}
-    facts |= {"data": prepared.fingerprint, "world_size": world}
+    facts |= {**prepared.fingerprints, "world_size": world}
     state = _join(folder, facts)
     fabric = make_fabric(config)
     fabric.launch()
-    if fabric.is_global_zero:
-        write_json(folder / RUN_FILE, {"facts": facts, "command": command, "sources": prepared.told})
+    _agree(fabric, facts, state)
+    if fabric.is_global_zero and state is None:
+        about = {"command": command, "commit": commit(), "sources": prepared.told}
+        write_json(folder / RUN_FILE, {"facts": facts, **about})
     fit = _fit(fabric, config, prepared, folder, facts, state)
     resumed_at = fit.progress.step
     with fit.monitor:
@@ -189,6 +203,21 @@ def _open_folder(folder: Path) -> None:
         raise OutputError(f"cannot use '{folder}': {error.strerror}") from error
     if holds and RUN_FILE not in holds and holds != ["cache"]:
         raise OutputError(f"'{folder}' holds {', '.join(holds[:4])} and no training run, expected a new folder")
+
+
+def _agree(fabric: Any, facts: Mapping[str, Any], state: Mapping[str, Any] | None) -> None:
+    """Hold every process's view of the run against the first one's."""
+    mine = (
+        {name: value for name, value in facts.items() if name not in OPERATIONAL},
+        state and state["progress"]["step"],
+    )
+    first = fabric.broadcast(mine)
+    differ = torch.tensor(float(plain(list(first[0].items())) != plain(list(mine[0].items())) or first[1] != mine[1]))
+    worst: Any = fabric.all_reduce(differ.to(fabric.device), reduce_op="max")
+    if float(worst):
+        raise ConfigError(
+            "the processes see different data or checkpoints, expected the same --data and --out on all machines"
+        )
 
 
 def _join(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch.utils.data import DataLoader
 
 from defeat_ros.data.recording import is_bag
@@ -16,10 +17,10 @@ from defeat_ros.errors import SourceError
 from defeat_ros.progress import progress_bar
 from defeat_ros.training.batches import ShuffledBatches, make_loader
 from defeat_ros.training.cache import PreparedSource
-from defeat_ros.training.config import TrainConfig
+from defeat_ros.training.config import ObjectiveConfig, TrainConfig
 from defeat_ros.training.prepare import prepare_source
 from defeat_ros.training.source_spec import SourceSpec
-from defeat_ros.training.triplets import Sample, TripletDataset, choose_triplets, single_frames
+from defeat_ros.training.triplets import Sample, TripletDataset, Triplets, choose_triplets, single_frames
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,13 @@ class TrainingData:
         dataset: the samples.
         validation: recordings to measure on.
         told: for each recording its name, frames, samples and what was left out, as plain values.
-        fingerprint: changes with the samples; two runs on the same data have the same.
+        fingerprints: by recording, changes with what is learned from or measured on.
     """
 
     dataset: TripletDataset
     validation: list[PreparedSource]
     told: list[dict[str, Any]]
-    fingerprint: str
+    fingerprints: dict[str, str]
 
     def loader(self, config: TrainConfig, start_step: int, rank: int, world_size: int) -> DataLoader[Sample]:
         """Batches of one process from a step on, without end."""
@@ -64,26 +65,27 @@ def prepare_training_data(
     if not data:
         raise SourceError("there is no recording to learn from, expected at least one")
     objective = config.objective
-    parts, told, digest = [], [], hashlib.sha256()
+    parts, told, prints = [], [], {}
     for text in data:
         source = _prepare(text, config, cache)
         chosen = choose_triplets(source, config.data.triplets) if config.uses_motion else single_frames(source)
-        _hold_truth(source, depth=objective.truth > 0, motion=objective.velocity > 0 or objective.truth_motion > 0)
+        counts = chosen.counts | _counted_truth(source, chosen, objective)
         parts.append((source, chosen))
-        told.append({"name": source.name, "frames": len(source), "samples": chosen.counts, "skipped": source.skipped})
-        digest.update(repr((source.name, len(source), chosen.targets.tobytes(), chosen.offsets.tobytes())).encode())
-        _tell(source, chosen.counts)
+        told.append({"name": source.name, "frames": len(source), "samples": counts, "skipped": source.skipped})
+        prints[f"data {text}"] = _fingerprint(source, chosen.targets, chosen.offsets)
+        _tell(source, counts)
     held_out = [_prepare(text, config, cache) for text in validation]
-    for source in held_out:
-        _hold_truth(source, depth=True, motion=False)
-        digest.update(repr((source.name, len(source))).encode())
+    for text, source in zip(validation, held_out, strict=True):
+        if source.depth_known is None or not source.depth_known.any():
+            raise SourceError(_NO_DEPTH.format(source.name))
+        prints[f"validation {text}"] = _fingerprint(source)
     dataset = TripletDataset(
         parts,
         with_depth=objective.truth > 0,
         with_motion=objective.velocity > 0 or objective.truth_motion > 0,
         with_tracks=config.uses_tracks,
     )
-    return TrainingData(dataset, held_out, told, digest.hexdigest()[:16])
+    return TrainingData(dataset, held_out, told, prints)
 
 
 def _prepare(text: str, config: TrainConfig, cache: Path) -> PreparedSource:
@@ -100,16 +102,46 @@ def _prepare(text: str, config: TrainConfig, cache: Path) -> PreparedSource:
         return prepare_source(spec, config.size_hw, cache, advance)
 
 
-def _hold_truth(source: PreparedSource, depth: bool, motion: bool) -> None:
-    if depth and source.depth is None:
-        raise SourceError(f"{source.name} has no true depth, expected some: of a bag /truth/depth or data.depth_topic")
-    if motion and source.poses is None:
-        raise SourceError(f"{source.name} has no odometry, expected some: of a bag /truth/odom or data.odom_topic")
+_NO_DEPTH = "{} has no true depth, expected some: of a bag /truth/depth or data.depth_topic"
+_NO_MOTION = "{} has no odometry at its samples, expected some: of a bag /truth/odom or data.odom_topic"
+
+
+def _counted_truth(source: PreparedSource, chosen: Triplets, objective: ObjectiveConfig) -> dict[str, int]:
+    """How many of the samples have the truth that is learned from.
+
+    Raises:
+        SourceError: none has.
+    """
+    counts = {}
+    if objective.truth:
+        known = source.depth_known
+        counts["with_depth"] = 0 if known is None else int(known[chosen.targets].sum())
+        if not counts["with_depth"]:
+            raise SourceError(_NO_DEPTH.format(source.name))
+    if objective.velocity or objective.truth_motion:
+        poses = source.poses
+        if poses is not None:
+            posed = np.isfinite(poses).all(axis=(1, 2))
+            targets, offsets = chosen.targets, chosen.offsets
+            beside = posed[targets - offsets] | posed[targets + offsets]
+            counts["with_odometry"] = int((posed[targets] & beside).sum())
+        if not counts.get("with_odometry"):
+            raise SourceError(_NO_MOTION.format(source.name))
+    return counts
+
+
+def _fingerprint(source: PreparedSource, *chosen: np.ndarray) -> str:
+    """Of the samples, cameras and truth; images enter by their times, mean and motion."""
+    digest = hashlib.sha256(repr((source.name, len(source), source.mean_grey)).encode())
+    arrays = (source.stamps, source.cameras, source.parallax, source.poses, source.depth_known)
+    for array in (*chosen, *arrays):
+        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _tell(source: PreparedSource, counts: dict[str, int]) -> None:
-    left_out = {**{reason: n for reason, n in counts.items() if reason != "used" and n}, **source.skipped}
-    listed = ", ".join(f"{n} {reason}" for reason, n in left_out.items())
+    others = {**{reason: n for reason, n in counts.items() if reason != "used" and n}, **source.skipped}
+    listed = ", ".join(f"{n} {reason}" for reason, n in others.items())
     kept = "" if not source.reused else ", prepared before"
     line = f"{source.name}: {counts['used']} samples of {len(source)} frames" + (f" ({listed})" if listed else "")
     print(line + kept, file=sys.stderr)

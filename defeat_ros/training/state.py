@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,26 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
         OutputError: it cannot be written; the state before is kept.
     """
     write_whole(folder / STATE_FILE, lambda file: torch.save({"format": FORMAT, **state}, file))
+
+
+@contextlib.contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Keep a second run out of the folder while this one lives; ends with the process, however that ends.
+
+    Raises:
+        ConfigError: there is another one.
+        OutputError: the folder cannot be written.
+    """
+    try:
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise OutputError(f"cannot write to '{folder}': {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"another training run is at work in '{folder}', expected a folder of its own") from error
+        yield
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:
@@ -96,11 +117,11 @@ def plain(value: Any) -> Any:
     return value
 
 
-def save_batch(path: Path, **tensors: torch.Tensor | None) -> None:
+def save_batch(path: Path, **tensors: torch.Tensor) -> None:
     """Write tensors for a look with numpy: `np.load(path)`.
 
     Raises:
         OutputError: it cannot be written.
     """
-    arrays = {name: tensor.detach().float().cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
+    arrays = {name: tensor.detach().float().cpu().numpy() for name, tensor in tensors.items()}
     write_whole(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from defeat_ros.evaluation.depth import depth_errors
-from defeat_ros.evaluation.options import NIGHT_BELOW
+from defeat_ros.evaluation.options import is_night
 from defeat_ros.geometry import disp_to_depth
 from defeat_ros.networks import DeFeatNet
 from defeat_ros.preprocess import to_tensor
@@ -41,26 +41,26 @@ class Validation:
     def measure(self, model: DeFeatNet, device: torch.device) -> Scores:
         """Errors by condition, 'day' and 'night' (whichever there are), each the mean over frames.
 
+        Args:
+            model: in eval mode.
+            device: where it is.
+
         Returns:
             {condition: {'abs_rel', 'rmse', 'a1' median-scaled, the same with `_unscaled`, 'scale_spread' (standard
             deviation over mean of the frames' scales), 'frames'}}.
         """
-        was_training = model.depth_net.training
-        model.depth_net.eval()
         rows: dict[str, list[dict[str, float]]] = {}
-        try:
-            for source in self._sources:
-                condition = "night" if source.mean_grey < NIGHT_BELOW else "day"
-                rows.setdefault(condition, []).extend(_frame_rows(model, source, device))
-        finally:
-            model.depth_net.train(was_training)
+        for source in self._sources:
+            condition = "night" if is_night([source.mean_grey]) else "day"
+            rows.setdefault(condition, []).extend(_frame_rows(model, source, device))
         return {condition: _mean(found) for condition, found in sorted(rows.items()) if found}
 
 
 def _frame_rows(model: DeFeatNet, source: PreparedSource, device: torch.device) -> list[dict[str, float]]:
     images, truths = source.images, source.depth
-    assert truths is not None
-    indices = np.unique(np.linspace(0, source.count - 1, FRAMES_PER_SOURCE).astype(int))
+    assert truths is not None and source.depth_known is not None
+    known = np.flatnonzero(source.depth_known)
+    indices = known[np.unique(np.linspace(0, len(known) - 1, FRAMES_PER_SOURCE).astype(int))]
     rows = []
     for batch in np.array_split(indices, -(-len(indices) // BATCH)):
         tensor = to_tensor(images[batch], device)

@@ -76,7 +76,7 @@ def depth_panel(
     """Image, prediction, truth and error map, two by two, prediction and truth in the same colours.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (h, w, 3) uint8 RGB of the same field of view, at any size.
         predicted: (H, W), m, in the scale of the truth.
         truth: (H, W), m; NaN none, +Inf sky.
         relative: (H, W), relative error, NaN where nothing was compared.
@@ -88,7 +88,7 @@ def depth_panel(
     with np.errstate(invalid="ignore"):
         measured = np.isfinite(truth) & (truth > 0)
     nearest = float(np.percentile(truth[measured], 5)) if measured.any() else None
-    size = _shown_size(image.shape[:2])
+    size = _shown_size((truth.shape[0], truth.shape[1]))
     truth_colors = depth_colors(np.where(measured | np.isposinf(truth), truth, np.nan), nearest)
     truth_colors[~(measured | np.isposinf(truth))] = NOTHING
     sparse = measured.mean() < _SPARSE and not np.isposinf(truth).any()

@@ -20,7 +20,8 @@ def depth_colors(depth: np.ndarray, nearest: float | None = None) -> np.ndarray:
     """Near is bright, far is dark: inverse depth in magma.
 
     Args:
-        depth: (H, W) float, metres or scene units; NaN becomes grey, +Inf black.
+        depth: (H, W) float, metres or scene units; NaN becomes grey, +Inf black, -Inf (too close) as
+            bright as the nearest.
         nearest: depth from which on everything nearer has the brightest colour; None: the 5th percentile.
 
     Returns:
@@ -28,7 +29,8 @@ def depth_colors(depth: np.ndarray, nearest: float | None = None) -> np.ndarray:
     """
     with np.errstate(divide="ignore"):
         nearness = 1.0 / depth
-    known = np.isfinite(nearness)
+    close = np.isneginf(depth)
+    known = np.isfinite(nearness) & ~close
     if nearest is not None:
         top = 1.0 / nearest
     else:
@@ -36,6 +38,7 @@ def depth_colors(depth: np.ndarray, nearest: float | None = None) -> np.ndarray:
         sample = nearness[::4, ::4][known[::4, ::4]]
         top = float(np.percentile(sample, 95)) if sample.size else 1.0
     levels = np.clip(np.where(known, nearness, 0.0) * (255.0 / max(top, 1e-12)), 0.0, 255.0).astype(np.uint8)
+    levels[close] = 255
     colors = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_MAGMA), cv2.COLOR_BGR2RGB)
     colors[np.isnan(depth)] = (70, 70, 70)
     return colors
