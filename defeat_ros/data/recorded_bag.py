@@ -61,10 +61,10 @@ class BagRecording(Recording):
             depths = _Depths(other, self._depths, self._warn) if self._depths else None
             for item in bag.frames(self._images):
                 stamp, frame, reason = item.stamp_ns, item.frame, item.reason
-                if not thinner.keep(stamp):
-                    continue
                 if frame is not None and last is not None and stamp <= last:
                     frame, reason = None, "time_backwards"
+                elif not thinner.keep(stamp):
+                    continue
                 elif frame is not None:
                     frame, reason = self._with_camera(frame, item)
                 if frame is None:

@@ -51,7 +51,7 @@ class AugmentConfig:
 class DataConfig:
     """Which frames are trained on."""
 
-    fps: float = option(10.0, "rate to thin videos to, Hz", minimum=0.1, maximum=1000.0)
+    fps: float = option(10.0, "rate to thin recordings to, Hz", minimum=0.1, maximum=1000.0)
     image_topic: str = option("", "of bags that have several")
     odom_topic: str = option("", "nav_msgs/Odometry of bags, for velocity; empty: /truth/odom where it is")
     depth_topic: str = option("", "true depth of bags; empty: /truth/depth where it is")

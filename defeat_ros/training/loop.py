@@ -158,7 +158,7 @@ class Fit:
         fields = {name: value for name, value in vars(batch).items() if value is not None}
         save_batch(path, **fields)
         raise TrainingError(
-            f"the {what} of step {step} is {value.item():.4g}, expected a finite number in every process; the batch is in "
+            f"the {what} of step {step} is {value.item():.4g}, expected a finite one in every process; the batch is in "
             f"'{path}', the weights of the last checkpoint are good. A lower learning_rate often helps"
         )
 
