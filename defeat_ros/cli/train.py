@@ -65,6 +65,7 @@ def _train(options: argparse.Namespace) -> int:
         ("steps", f"{done.step}" + (f" (went on from {done.resumed_at})" if done.resumed_at else "")),
         ("minutes of training", f"{done.minutes:.1f}"),
         ("samples/s", f"{done.samples_per_s:.1f}"),
+        ("loader alone, samples/s", f"{done.loader_per_s:.0f}"),
         ("waiting for data", f"{100 * done.waiting_share:.1f} %"),
         ("weights", done.model or "not yet: the same command goes on"),
     ]

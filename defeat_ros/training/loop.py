@@ -185,7 +185,11 @@ class Fit:
         left = self.progress.seconds * (1 / max(share, 1e-9) - 1) / 60
         self.monitor.step(step, total, terms["loss"], rates, left)
         if step % LOG_EVERY == 0:
-            speed = {"speed/samples_per_s": rates.samples_per_s, "speed/waiting_share": rates.waited}
+            speed = {
+                "speed/samples_per_s": rates.samples_per_s,
+                "speed/loader_per_s": rates.loader_per_s,
+                "speed/waiting_share": rates.waited,
+            }
             self.monitor.numbers(step, {**terms, **speed})
         if not self.fabric.is_global_zero:
             return

@@ -45,6 +45,11 @@ class Rates:
         return self._samples / self._seconds if self._seconds else 0.0
 
     @property
+    def loader_per_s(self) -> float:
+        """Samples that the loader gives in a second of waiting: what it could feed if the networks took no time."""
+        return self._samples / self._waiting if self._waiting else 0.0
+
+    @property
     def waited(self) -> float:
         return self._waiting / self._seconds if self._seconds else 0.0
 
@@ -83,7 +88,10 @@ class Monitor:
         """Show one finished step."""
         if self._quiet:
             return
-        state = f"loss {loss:.4f}, {rates.samples_per_s:.1f} samples/s, {100 * rates.waited:.1f} % waiting for data"
+        speed = (
+            f"{rates.samples_per_s:.1f} samples/s (loader {rates.loader_per_s:.0f}/s, waits {100 * rates.waited:.1f} %)"
+        )
+        state = f"loss {loss:.4f}, {speed}"
         self._advance(step, total, f"training: {state}")
         if not sys.stderr.isatty() and time.monotonic() - self._last_line >= LINE_SECONDS:
             self._last_line = time.monotonic()

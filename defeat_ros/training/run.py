@@ -40,7 +40,8 @@ class TrainSummary:
         resumed_at: step it went on from, 0 for a new run.
         step, minutes: how far it came, minutes of training.
         curve: measurements against truth, see `Progress`.
-        samples_per_s, waiting_share: speed of this part of the run; share of the time that steps waited for data.
+        samples_per_s, loader_per_s: speed of this part of the run, and what the loader alone could feed.
+        waiting_share: share of the time that steps waited for data.
         model: the exported weights, None where the run has not finished.
     """
 
@@ -50,6 +51,7 @@ class TrainSummary:
     minutes: float
     curve: list[dict[str, Any]]
     samples_per_s: float
+    loader_per_s: float
     waiting_share: float
     model: Path | None
 
@@ -117,7 +119,7 @@ def _train(
     rates = fit.rates
     return TrainSummary(
         finished, resumed_at, fit.progress.step, fit.progress.seconds / 60, fit.progress.curve,
-        rates.samples_per_s, rates.waited, model,
+        rates.samples_per_s, rates.loader_per_s, rates.waited, model,
     )  # fmt: skip
 
 
