@@ -247,3 +247,12 @@ class TestFaults:
             pytest.skip("this machine has a GPU")
         assert main(line(drive, tmp_path / "run", "device=cuda")) == 1
         assert "this machine has 0" in capsys.readouterr().err
+
+
+def test_outputs_that_were_never_trained_are_said(drive, tmp_path):
+    """Depth alone was learned: the pose and feature nets are as random as they were."""
+    code, _, err = run(line(drive, tmp_path / "run", "objective.photometric=0", "objective.truth=1", steps=1))
+    assert code == 0, err
+    engine = DepthEngine.from_ckpt(tmp_path / "run" / "model.safetensors", device="cpu")
+    assert engine.info.untrained == ("odometry", "features") and engine.info.trained
+    assert "trained without odometry and features" in engine.info.caution

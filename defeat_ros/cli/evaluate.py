@@ -72,7 +72,9 @@ def _add_sources(parser: argparse.ArgumentParser, count: str) -> None:
     about = "bag, folder of images, KITTI layout or video; with =FILE after it, the camera's intrinsics"
     parser.add_argument("sources", nargs=count, metavar="SOURCE", help=about)
     parser.add_argument("--image-topic", metavar="TOPIC", help="images of bags, where they have several")
-    parser.add_argument("--fps", type=float, help="thin recordings to this rate, Hz (default: every frame)")
+    parser.add_argument(
+        "--fps", type=float, help="thin recordings to this rate, Hz (default: every frame; training thins to 10)"
+    )
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:

@@ -109,7 +109,13 @@ def _add_drive_options(parser: argparse.ArgumentParser) -> None:
 def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="", help="weights (.safetensors, or published .pt); default: shipped")
     parser.add_argument("--params-file", type=Path, help="YAML of node parameters")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeatable")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one parameter of config/depth.yaml; repeatable",
+    )
 
 
 def _drive(options: argparse.Namespace) -> Any:
@@ -128,8 +134,8 @@ def _engine(options: argparse.Namespace) -> Any:
     if options.checkpoint:
         overrides["checkpoint"] = options.checkpoint
     engine = DepthEngine(load_config(options.params_file, overrides))
-    if not engine.info.trained:
-        print(f"defeat-ros: checkpoint {engine.info.checkpoint} is UNTRAINED: its depth means nothing", file=sys.stderr)
+    if engine.info.caution:
+        print(f"defeat-ros: checkpoint {engine.info.caution}", file=sys.stderr)
     return engine
 
 

@@ -20,27 +20,43 @@ TRANSLATIONS = ("inverse_depth", "scene_units")  # those of `checkpoint`, whose 
 
 def add_train(add: Commands) -> None:
     """Add `train` to the command line."""
-    train = add("train", _train, "learn from your own recordings, without labels; the same command goes on")
+    train = add(
+        "train",
+        _train,
+        "learn from your own recordings, without labels; the same command again goes on with an interrupted run",
+    )
     train.add_argument("--config", type=Path, help="YAML of training parameters, see config/train.yaml")
     source_help = "bag, video, image folder or KITTI drive to learn from; PATH=FILE names its intrinsics"
     train.add_argument("--data", nargs="+", required=True, metavar="SOURCE", help=source_help)
-    check_help = "recordings with true depth to measure on during training"
+    check_help = "recordings with true depth, measured every validate_every steps and at the end"
     train.add_argument("--validation", nargs="+", default=[], metavar="SOURCE", help=check_help)
     train.add_argument("--out", type=Path, required=True, help="folder of the run")
     train.add_argument("--checkpoint", help="weights to fine-tune; default: from scratch")
     train.add_argument("--size", type=size, metavar="WxH", help="what the networks see (default 480x352)")
-    train.add_argument("--max-minutes", type=float, help="train for so long")
-    train.add_argument("--max-steps", type=int, help="train for so many steps")
+    train.add_argument(
+        "--max-minutes", type=float, help="length of the run, restarts included; without any length: 20 epochs"
+    )
+    train.add_argument("--max-steps", type=int, help="length of the run in steps")
     train.add_argument("--devices", type=int, help="processes (GPUs) on this machine")
-    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeatable")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one parameter of config/train.yaml; repeatable",
+    )
 
 
 def add_export(add: Commands) -> None:
     """Add `export` to the command line."""
     export = add("export", _export, "weights of a training run or checkpoint to a new file")
-    export.add_argument("source", type=Path, metavar="RUN-or-CKPT")
+    export.add_argument(
+        "source", type=Path, metavar="RUN-or-CKPT", help="folder of train --out, finished or not, or a weight file"
+    )
     export.add_argument("out", type=Path, metavar="OUT", help=".safetensors, or .pt for the authors' layout")
-    said = "what the pose net's translation is, where the file does not say (default: inverse_depth, as published)"
+    said = (
+        "how to read the pose net's translation where the input does not say; converts nothing (default: inverse_depth)"
+    )
     export.add_argument("--translation", choices=TRANSLATIONS, help=said)
     export.add_argument("--half", action="store_true", help="store as float16 (.safetensors only)")
 

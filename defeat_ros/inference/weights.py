@@ -15,6 +15,9 @@ from defeat_ros.networks import DeFeatNet, check_size
 from defeat_ros.preprocess import PUBLISHED_SIZE_HW
 from defeat_ros.resources import share_directory
 
+OUTPUT_OF = {"depth_net": "depth", "pose_net": "odometry", "feat_net": "features"}
+"""What each network is for."""
+
 
 @dataclass(frozen=True)
 class EngineInfo:
@@ -27,6 +30,7 @@ class EngineInfo:
         backend, device, precision: how the networks run.
         input_size: width and height the networks see, px.
         translation: what the pose net's translation is, see `checkpoint.translation_of`.
+        untrained: outputs ('depth', 'odometry', 'features') whose networks the file says were left at random weights.
     """
 
     checkpoint: str
@@ -37,6 +41,16 @@ class EngineInfo:
     precision: str
     input_size: tuple[int, int]
     translation: str = TRANSLATIONS[0]
+    untrained: tuple[str, ...] = ()
+
+    @property
+    def caution(self) -> str:
+        """What must not be relied on, as a sentence; '' for nothing."""
+        if not self.trained:
+            return f"{self.checkpoint} is UNTRAINED: its depth means nothing"
+        if self.untrained:
+            return f"{self.checkpoint} was trained without {' and '.join(self.untrained)}: these mean nothing"
+        return ""
 
     @classmethod
     def of(cls, backend: Backend, size_hw: tuple[int, int], checkpoint: Checkpoint | None = None) -> EngineInfo:
@@ -51,7 +65,10 @@ class EngineInfo:
             return cls("", "", True, *runs)
         told = checkpoint.provenance
         trained = bool(told.get("trained", True))
-        return cls(checkpoint.path.name, checkpoint.sha256, trained, *runs, translation_of(told))
+        listed = told.get("untrained")
+        listed = listed if isinstance(listed, list) else []
+        untrained = tuple(result for net, result in OUTPUT_OF.items() if net in listed)
+        return cls(checkpoint.path.name, checkpoint.sha256, trained, *runs, translation_of(told), untrained)
 
 
 def find_checkpoint(name: str) -> Path:

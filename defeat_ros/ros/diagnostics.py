@@ -126,8 +126,8 @@ def engine_status(name: str, info: Any | None, scale: ScaleConfig | None, proble
     }
     if problem:
         return Status(f"{name}: engine", WARN, problem, values)
-    if not info.trained:
-        return Status(f"{name}: engine", WARN, f"{info.checkpoint} is untrained: its depth means nothing", values)
+    if info.caution:
+        return Status(f"{name}: engine", WARN, info.caution, values)
     return Status(f"{name}: engine", OK, f"{info.checkpoint} on {info.device}", values)
 
 

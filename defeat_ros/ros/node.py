@@ -117,6 +117,8 @@ class DepthNode(GuardedLifecycleNode):
         width, height = info.input_size
         checkpoint = f"{info.checkpoint} (sha256 {info.sha256[:12]}{'' if info.trained else ', UNTRAINED'})"
         self.get_logger().info(f"configured: {checkpoint}, {info.backend} on {info.device}, input {width}x{height}")
+        if info.caution:
+            self.get_logger().warning(info.caution)
 
     def _activate(self, state: Any) -> None:
         assert self._config is not None and self._outputs is not None

@@ -52,7 +52,7 @@ class DataConfig:
     """Which frames are trained on."""
 
     fps: float = option(10.0, "rate to thin recordings to, Hz", minimum=0.1, maximum=1000.0)
-    image_topic: str = option("", "of bags that have several")
+    image_topic: str = option("", "images of bags; needed where a bag has several")
     odom_topic: str = option("", "nav_msgs/Odometry of bags, for velocity; empty: /truth/odom where it is")
     depth_topic: str = option("", "true depth of bags; empty: /truth/depth where it is")
     balance: bool = option(False, "draw from long recordings in proportion to the square root of their length only")
@@ -72,7 +72,11 @@ class NetworkConfig:
 class TrainConfig:
     """Parameters of a training run."""
 
-    size: tuple[int, int] = option((480, 352), "width and height the networks see, multiples of 32", maximum=4096)
+    size: tuple[int, int] = option(
+        (480, 352),
+        "width and height the networks see, multiples of 32; from 64 on, with features from 128",
+        maximum=4096,
+    )
     batch_size: int = option(8, "samples per step and process", minimum=1, maximum=4096)
     max_steps: int = option(0, "length of the run in steps; 0: by max_minutes, else 20 epochs", minimum=0)
     max_minutes: float = option(0.0, "length of the run in minutes of training; 0: no limit", minimum=0.0)
