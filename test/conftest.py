@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,3 +19,22 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the developers' data in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def golden_network(shared_dir: Path) -> tuple[dict, Any]:
+    """What is known of the published networks, and ours with the golden weights, in eval mode."""
+    import torch
+
+    from defeat_ros.networks import DeFeatNet
+
+    folder = shared_dir / "golden"
+    sys.path.insert(0, str(folder))
+    try:
+        from weights import fill
+    finally:
+        sys.path.remove(str(folder))
+    spec = json.loads((folder / "networks.json").read_text())
+    network = DeFeatNet(**spec["config"]).eval()
+    network.load_state_dict({k: torch.from_numpy(fill(k, tuple(shape))) for k, shape in spec["state_dict"].items()})
+    return spec, network

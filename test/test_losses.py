@@ -1,7 +1,5 @@
 """The losses: published numbers, gradients, invariances, and what the published code got wrong."""
 
-import json
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +20,6 @@ from defeat_ros.losses.contrastive import (
 )
 from defeat_ros.losses.photometric import Target, box, minimum_error, photometric_error
 from defeat_ros.losses.smoothness import smoothness_loss
-from defeat_ros.networks import DeFeatNet
 from defeat_ros.settings import build
 
 PUBLISHED = LossConfig(align_corners=False, native_scales=False, translation="inverse_depth")
@@ -82,16 +79,8 @@ def tracked(given):
 
 
 @pytest.fixture(scope="module")
-def golden(shared_dir):
-    folder = shared_dir / "golden"
-    sys.path.insert(0, str(folder))
-    try:
-        from weights import fill
-    finally:
-        sys.path.remove(str(folder))
-    spec = json.loads((folder / "networks.json").read_text())
-    network = DeFeatNet(**spec["config"]).eval()
-    network.load_state_dict({k: torch.from_numpy(fill(k, tuple(shape))) for k, shape in spec["state_dict"].items()})
+def golden(shared_dir, golden_network):
+    folder, network = shared_dir / "golden", golden_network[1]
     values = {name: torch.from_numpy(value) for name, value in np.load(folder / "losses.npz").items()}
     with torch.no_grad():
         disps = network.depth_net(values["target"])

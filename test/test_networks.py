@@ -1,7 +1,5 @@
 """The networks: published layout and numbers, options, sizes, training, their way through weight files."""
 
-import json
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -77,16 +75,8 @@ def _refused(checkpoint: Checkpoint, strict=True) -> str:
 
 
 @pytest.fixture(scope="module")
-def golden():
-    sys.path.insert(0, str(GOLDEN))
-    try:
-        from weights import fill
-    finally:
-        sys.path.remove(str(GOLDEN))
-    spec = json.loads((GOLDEN / "networks.json").read_text())
-    network = DeFeatNet(**spec["config"]).eval()
-    network.load_state_dict({k: torch.from_numpy(fill(k, tuple(shape))) for k, shape in spec["state_dict"].items()})
-    return spec, network, dict(np.load(GOLDEN / "networks.npz"))
+def golden(golden_network):
+    return *golden_network, dict(np.load(GOLDEN / "networks.npz"))
 
 
 @needs_golden
