@@ -73,7 +73,7 @@ setup(
     entry_points={
         "console_scripts": [
             "depth_node = defeat_ros.ros.node:main",
-            "defeat-ros = defeat_ros.cli:main",
+            "defeat-ros = defeat_ros.cli.main:main",
         ],
     },
 )
