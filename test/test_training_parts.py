@@ -152,15 +152,17 @@ class TestFirstWeights:
         assert all(torch.equal(first[name], second[name]) for name in first)
         assert not torch.equal(first["depth_net.encoder.conv1.weight"], other["depth_net.encoder.conv1.weight"])
 
-    def test_starts_far_and_driving_forward(self):
-        model = make_model(config()).eval()
+    @pytest.mark.parametrize(("velocity", "low", "high"), [(0.0, 0.5, 1.5), (0.05, 5.0, 20.0)])
+    def test_starts_far_and_driving_forward_in_the_unit_that_is_learned(self, velocity, low, high):
+        model = make_model(config(**{"objective.velocity": velocity})).eval()
         images = torch.rand(2, 3, 128, 128)
         with torch.no_grad():
             disp = model.depth_net(images)["disp", 0]
             pose = model.pose_net(images, images)
-        assert 0.5 < float(disp_to_depth(disp).mean()) < 1.5
+        assert low < float(disp_to_depth(disp).mean()) < high
         ahead = support_from_target(pose, 1)[:, 2, 3]
         assert torch.all(ahead < 0), "what lies ahead comes nearer in the later frame"
+        assert torch.all((ahead < -0.4) == (low > 1)), "a motion in the unit of the depth"
 
     def test_groups_hold_what_is_trained_once_and_nothing_else(self):
         chosen = config(frozen=["pose_net"])

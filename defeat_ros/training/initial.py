@@ -11,6 +11,9 @@ at 192x128, that ends 87 degrees off, with an abs_rel above 0.7. Three changes a
   same proportion are exactly a larger factor.
 - It starts at driving forward by a twentieth of the mean depth. A camera that moves otherwise unlearns this in the
   first hundred steps; without it, forward and backward are equally likely guesses.
+
+A run that learns metres starts at metres, 11 m away and moving by 0.6 m: the same picture, which need not first be scaled
+up (supervised by the truth of one drive, after 120 steps: abs_rel 0.159 instead of 0.193).
 """
 
 from __future__ import annotations
@@ -25,10 +28,11 @@ from defeat_ros.networks.blocks import PaddedConv
 from defeat_ros.networks.pose_net import OUTPUT_SCALE
 from defeat_ros.training.config import NETWORKS, TrainConfig
 
-DISPARITY_BIAS = -2.0
 MOTION_GAIN = 5.0
-FORWARD_UNITS = 0.05
-"""First guess of the motion between two frames, scene units; the mean depth starts near one."""
+DISPARITY_BIAS, METRIC_DISPARITY_BIAS = -2.0, -4.7
+"""Before the sigmoid: depth starts at 0.83 units, or at 11 m."""
+FORWARD_UNITS, FORWARD_M = 0.05, 0.6
+"""First guess of the motion between two frames."""
 
 
 def make_model(config: TrainConfig) -> DeFeatNet:
@@ -42,7 +46,7 @@ def make_model(config: TrainConfig) -> DeFeatNet:
     else:
         torch.manual_seed(config.seed)
         model = DeFeatNet(num_layers=config.network.num_layers, n_dims=config.network.n_dims)
-        start_from_scratch(model)
+        start_from_scratch(model, config.metric)
     for name in NETWORKS:
         if not config.trains(name):
             getattr(model, name).requires_grad_(False)
@@ -50,17 +54,22 @@ def make_model(config: TrainConfig) -> DeFeatNet:
 
 
 @torch.no_grad()
-def start_from_scratch(model: DeFeatNet) -> None:
-    """Change random first weights to those from which training without labels converges (see above)."""
+def start_from_scratch(model: DeFeatNet, metric: bool) -> None:
+    """Change random first weights to those from which training without labels converges (see above).
+
+    Args:
+        model: fresh networks.
+        metric: whether the run learns metres.
+    """
     for head in model.depth_net.decoder:
         if isinstance(head, PaddedConv) and head.conv.bias is not None:
-            head.conv.bias.fill_(DISPARITY_BIAS)
+            head.conv.bias.fill_(METRIC_DISPARITY_BIAS if metric else DISPARITY_BIAS)
     last = _last_layer(model)
     last.weight.mul_(MOTION_GAIN)
     assert last.bias is not None
     last.bias.zero_()
     # The net tells where points of the earlier camera lie in the later one: driving forward brings them nearer.
-    last.bias[5] = -FORWARD_UNITS / OUTPUT_SCALE
+    last.bias[5] = -(FORWARD_M if metric else FORWARD_UNITS) / OUTPUT_SCALE
 
 
 def parameter_groups(model: DeFeatNet, config: TrainConfig) -> list[dict[str, Any]]:
