@@ -12,8 +12,8 @@ at 192x128, that ends 87 degrees off, with an abs_rel above 0.7. Three changes a
 - It starts at driving forward by a twentieth of the mean depth. A camera that moves otherwise unlearns this in the
   first hundred steps; without it, forward and backward are equally likely guesses.
 
-A run that learns metres starts at metres, 11 m away and moving by 0.6 m: the same picture, which need not first be scaled
-up (supervised by the truth of one drive, after 120 steps: abs_rel 0.159 instead of 0.193).
+A run that learns metres starts at metres, 11 m away and moving by 0.6 m: the same picture, which need not first be
+scaled up (supervised by the truth of one drive, after 120 steps: abs_rel 0.159 instead of 0.193).
 """
 
 from __future__ import annotations
