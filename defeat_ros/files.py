@@ -1,13 +1,39 @@
-"""Small files, written whole or not at all."""
+"""Files, written whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from defeat_ros.errors import OutputError
+
+
+def write_whole(path: Path, write: Callable[[Any], None]) -> None:
+    """Let `write` fill a file, which appears under its name once it is complete and on the disk.
+
+    A file of that name is replaced; it stays as it was when anything goes wrong.
+
+    Raises:
+        OutputError: the disk is full or not writable.
+    """
+    scratch = path.with_name(f".{path.name}.part")
+    try:
+        with scratch.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
+        kept = f"; the one before is kept: '{path}'" if path.exists() else ""
+        raise OutputError(f"cannot write '{path}': {getattr(error, 'strerror', None) or error}{kept}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
 
 
 def write_json(path: Path, facts: dict[str, Any]) -> None:
@@ -16,12 +42,8 @@ def write_json(path: Path, facts: dict[str, Any]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    scratch = path.with_name(f".{path.name}.part")
-    try:
-        scratch.write_text(json_text(facts) + "\n", encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write '{path}': {error.strerror}") from error
+    data = (json_text(facts) + "\n").encode()
+    write_whole(path, lambda file: file.write(data))
 
 
 def json_text(facts: dict[str, Any]) -> str:

@@ -60,7 +60,7 @@ class Learner(nn.Module):
         if weights.truth:
             assert batch.depth is not None
             extra["truth"] = weights.truth * depth_loss(disps, batch.depth)
-        motions = self._motions(disps, poses)
+        motions = self.motions(disps, poses)
         if weights.truth_motion:
             assert batch.support_from_target is not None
             extra["truth_motion"] = weights.truth_motion * motion_loss(motions, batch.support_from_target)
@@ -87,7 +87,7 @@ class Learner(nn.Module):
         # One batch, so that batch norm sees target and support frames with the same statistics.
         return list(self.model.feat_net(_channels_last(seen.flatten(0, 1))).float().chunk(len(seen)))
 
-    def _motions(self, disps: dict[tuple[str, int], Tensor], poses: Poses) -> Tensor | None:
+    def motions(self, disps: dict[tuple[str, int], Tensor], poses: Poses) -> Tensor | None:
         """Motions (F - 1, B, 4, 4) of the support frames, as the losses take them at the finest scale."""
         if not poses:
             return None

@@ -17,7 +17,7 @@ from defeat_ros.training.augment import Batch
 from defeat_ros.training.learner import OFFSETS, Learner, finest
 from defeat_ros.training.validation import Scores
 from defeat_ros.visualize import captioned, depth_colors
-from defeat_ros.warp import reproject, sample, support_from_target
+from defeat_ros.warp import reproject, sample
 
 LINE_SECONDS = 30.0
 PICTURED = 3
@@ -140,9 +140,10 @@ def picture_of(learner: Learner, batch: Batch) -> np.ndarray:
     depth = disp_to_depth(finest(disps))
     columns = [("as seen", _rgb(seen[0])), ("depth", np.stack([depth_colors(d[0].cpu().numpy()) for d in depth]))]
     if learner.config.uses_motion:
-        mean_inverse = (1 / depth).mean((1, 2, 3)) if learner.config.loss.translation == "inverse_depth" else None
-        for pose, offset, support in zip(learner.poses(seen), OFFSETS, frames[1:], strict=True):
-            coords, _ = reproject(depth, K, support_from_target(pose, offset, mean_inverse))
+        motions = learner.motions(disps, learner.poses(seen))
+        assert motions is not None
+        for motion, offset, support in zip(motions, OFFSETS, frames[1:], strict=True):
+            coords, _ = reproject(depth, K, motion)
             warped = sample(support, coords)
             columns.append((f"frame {offset:+d} warped", _rgb(warped)))
             columns.append((f"its error, times 3 ({offset:+d})", _rgb(3 * (warped - frames[0]).abs())))

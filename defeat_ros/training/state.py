@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +12,11 @@ import numpy as np
 import torch
 
 from defeat_ros.errors import ConfigError, OutputError, TrainingError
+from defeat_ros.files import write_whole
 from defeat_ros.training.config import OPERATIONAL
 
 STATE_FILE = "last.ckpt"
 FORMAT = 1
-
-
-def write_whole(path: Path, write: Callable[[Any], None]) -> None:
-    """Let `write` fill a file, which appears under its name once it is complete and on the disk.
-
-    A file of that name is replaced; it stays as it was when anything goes wrong.
-
-    Raises:
-        OutputError: the disk is full or not writable.
-    """
-    scratch = path.with_name(f".{path.name}.part")
-    try:
-        with scratch.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
-        kept = f"; the one before is kept: '{path}'" if path.exists() else ""
-        raise OutputError(f"cannot write '{path}': {getattr(error, 'strerror', None) or error}{kept}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
 
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:
