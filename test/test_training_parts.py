@@ -135,6 +135,34 @@ class TestAugment:
         expected = pixel(before, point)
         torch.testing.assert_close(pixel(after, mirrored), torch.stack((127 - expected[0], expected[1])))
 
+    def test_a_zoomed_view_is_that_of_a_camera_with_the_zoomed_intrinsics(self):
+        before = batch()
+        rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(128.0), indexing="ij")
+        before.frames = torch.stack((columns / 128, rows / 64, torch.zeros(64, 128))).expand(3, 2, 3, 64, 128)
+        before.depth = (1 + columns + 128 * rows).expand(2, 1, 64, 128)
+        after = augment(before, AugmentConfig(flip=0.0, color=0.0, night=0.0, zoom=1.0), generator(1))
+        assert (after.K[:, 0, 0] > before.K[:, 0, 0]).all() and (after.K[:, 1, 1] >= before.K[:, 1, 1]).all()
+        for i in range(2):
+            # Where the rays of the new pixels met the old image.
+            grid = torch.stack((columns, rows, torch.ones(64, 128)), -1) @ torch.linalg.inv(after.K[i]).T
+            old = grid @ before.K[i].T
+            torch.testing.assert_close(after.frames[1, i, 0] * 128, old[..., 0].clamp(0, 127), atol=1e-2, rtol=0)
+            torch.testing.assert_close(after.frames[2, i, 1] * 64, old[..., 1].clamp(0, 63), atol=1e-2, rtol=0)
+            nearest = 1 + old[..., 0].round().clamp(0, 127) + 128 * old[..., 1].round().clamp(0, 63)
+            assert (after.depth[i, 0] == nearest).float().mean() > 0.99
+        known = ~after.tracks.isnan().any(-1)
+        assert known.any()
+        for start in (0, 2):
+            moved, first = after.tracks[..., start : start + 2], before.tracks[..., start : start + 2]
+            focal = after.K[:, (0, 1), (0, 1)] / before.K[:, (0, 1), (0, 1)]
+            expected = (first - before.K[:, :2, 2][:, None]) * focal[:, None] + after.K[:, :2, 2][:, None]
+            torch.testing.assert_close(moved[known], expected[known], rtol=1e-4, atol=1e-3)
+
+    def test_zoom_spares_samples_by_its_probability(self):
+        before, spare = batch(size=64), AugmentConfig(flip=0.0, color=0.0, night=0.0, zoom=0.5)
+        same = (augment(before, spare, generator(2)).K == before.K).flatten(1).all(1)
+        assert 16 < same.sum() < 48
+
     def test_night_darkens_bright_samples_only(self):
         night = AugmentConfig(flip=0.0, color=0.0, night=1.0)
         bright, dark = augment(batch(), night, generator()), augment(batch(brightness=0.2), night, generator())

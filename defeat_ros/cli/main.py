@@ -50,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     synth = add("synth", _synth, "render a drive, with exact truth, to a rosbag")
     synth.add_argument("out", type=Path, metavar="OUT_BAG")
     _add_drive_options(synth)
+    synth.add_argument(
+        "--varied", action="store_true", help="any kind of road, traffic and camera, drawn by the seed: to train on"
+    )
 
     convert = add("convert", _convert, "video, image folder or KITTI layout to a rosbag")
     convert.add_argument(
@@ -122,8 +125,8 @@ def _drive(options: argparse.Namespace) -> Any:
     from defeat_ros.data.night_drive import DriveConfig
     from defeat_ros.settings import build
 
-    names = ("seconds", "fps", "night", "seed", "size")
-    return build(DriveConfig, {name: getattr(options, name) for name in names})
+    names = ("seconds", "fps", "night", "seed", "size", "varied")
+    return build(DriveConfig, {name: getattr(options, name) for name in names if hasattr(options, name)})
 
 
 def _engine(options: argparse.Namespace) -> Any:

@@ -1,11 +1,13 @@
-"""Changes to a batch: mirrored, other colours, night. On tensors, so that it costs little on any device."""
+"""Changes to a batch: mirrored, zoomed, other colours, night. On tensors, so that it costs little on any device."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from defeat_ros.training.config import AugmentConfig
 
@@ -14,6 +16,8 @@ BRIGHT_ENOUGH = 0.2
 """Mean grey level in [0, 1] above which a sample may be turned into night; what is dark already stays as it is."""
 # Contrast and brightness within 20 %, hue within 10 % of a turn: Monodepth2, sec. 4; saturation likewise.
 COLOR_SPREAD, HUE_SPREAD = 0.2, 0.1
+ZOOM, STRETCH = 1.5, 1.3
+"""Largest factors: of the view's magnification, and of its height by its width either way."""
 
 
 @dataclass
@@ -50,6 +54,8 @@ def augment(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> 
 
     flip, color, night = chance(config.flip), chance(config.color), chance(config.night)
     batch = _mirrored(batch, flip.to(batch.K.device))
+    if config.zoom:
+        batch = _zoomed(batch, chance(config.zoom), generator)
     seen = batch.frames
     if config.color:
         seen = _recolored(seen, color, generator)
@@ -85,6 +91,47 @@ def _mirrored(batch: Batch, which: Tensor) -> Batch:
         )
         tracks = torch.where(which[:, None, None], other, tracks)
     return Batch(frames, frames, K, depth, motion, tracks)
+
+
+def _zoomed(batch: Batch, which: Tensor, generator: torch.Generator) -> Batch:
+    """Some samples as a camera with longer focal lengths and another principal point would see them.
+
+    Pixel x becomes (x + 1/2) * s - left - 1/2 for a magnification s, and likewise y; depth and motion stay.
+    """
+    height, width = batch.frames.shape[-2:]
+    count, device = len(which), batch.K.device
+    magnify = _uniform((count,), generator, 1.0, ZOOM)
+    stretch = torch.exp(_uniform((count,), generator, -1.0, 1.0) * math.log(STRETCH) / 2)
+    scale = torch.stack((magnify / stretch, magnify * stretch), -1).clamp(min=1.0)
+    scale = torch.where(which[:, None], scale, torch.ones(())).to(device)
+    shift = _uniform((count, 2), generator, 0.0, 1.0).to(device) * (scale - 1) * scale.new_tensor([width, height])
+
+    def mapped(points: Tensor) -> Tensor:
+        per_sample = (count,) + (1,) * (points.dim() - 2) + (2,)
+        return (points + 0.5) * scale.reshape(per_sample) - shift.reshape(per_sample) - 0.5
+
+    K = batch.K.clone()
+    K[:, 0, 0], K[:, 1, 1] = K[:, 0, 0] * scale[:, 0], K[:, 1, 1] * scale[:, 1]
+    K[:, :2, 2] = mapped(K[:, :2, 2])
+    theta = torch.zeros(count, 2, 3, device=device)
+    theta[:, 0, 0], theta[:, 1, 1] = 1 / scale[:, 0], 1 / scale[:, 1]
+    theta[:, :, 2] = (1 + 2 * shift / scale.new_tensor([width, height])) / scale - 1
+    grid = F.affine_grid(theta, [count, 3, height, width], align_corners=False)
+    frames = torch.stack([_taken(frame, grid, "bilinear") for frame in batch.frames])
+    depth = batch.depth
+    if depth is not None:
+        depth = _taken(depth, grid, "nearest")
+    tracks = batch.tracks
+    if tracks is not None:
+        tracks = torch.cat([mapped(ends) for ends in tracks.movedim(1, 0).split(2, -1)], -1).movedim(0, 1)
+        here, most = tracks[..., :2], tracks.new_tensor([width - 0.5, height - 0.5])
+        inside = ((here > -0.5) & (here < most)).all(-1, keepdim=True)
+        tracks = torch.where(inside, tracks, torch.nan)
+    return Batch(frames, frames, K, depth, batch.support_from_target, tracks)
+
+
+def _taken(maps: Tensor, grid: Tensor, mode: str) -> Tensor:
+    return F.grid_sample(maps, grid, mode=mode, padding_mode="border", align_corners=False)
 
 
 def _recolored(frames: Tensor, which: Tensor, generator: torch.Generator) -> Tensor:

@@ -38,7 +38,8 @@ class CollapseWatch:
         """Take in one step; a sentence once a sign of collapse has lasted, else None.
 
         Args:
-            terms: with `health/depth_spread`, `health/mean_depth` and, where motion is learned, `health/motion`.
+            terms: with `health/depth_spread`, `health/mean_depth` and, where motion is learned, `health/motion`; none
+                of them where no depth is learned, and then nothing is judged.
         """
         self.memory["steps"] += 1
         for name, value in terms.items():
@@ -51,6 +52,8 @@ class CollapseWatch:
         return None
 
     def _signs(self) -> dict[str, str]:
+        if "health/depth_spread" not in self._means:
+            return {}
         spread, depth = self._means["health/depth_spread"], self._means["health/mean_depth"]
         signs = {
             "flat": f"the depth is flat (log depth varies by {spread:.3g} within an image)" if spread < FLAT else "",

@@ -34,15 +34,34 @@ class ObjectiveConfig:
     velocity: float = option(0.0, "length of the motion against an odometry: learns metres", minimum=0.0)
     truth: float = option(0.0, "depth against truth, as rendered drives have it: learns metres", minimum=0.0)
     truth_motion: float = option(0.0, "motion against the truth", minimum=0.0)
+    truth_features: float = option(
+        0.0, "features of pixels that show the same point by true depth and motion alike, others apart", minimum=0.0
+    )
+
+    @property
+    def needs_true_depth(self) -> bool:
+        """Whether something is learned from true depth."""
+        return self.truth > 0 or self.truth_features > 0
+
+    @property
+    def needs_true_motion(self) -> bool:
+        """Whether something is learned from true motion."""
+        return self.velocity > 0 or self.truth_motion > 0 or self.truth_features > 0
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Changes to what the networks see; the losses compare the clean images."""
+    """Changes to the samples. Colours and night change what the networks see; the losses compare the clean images."""
 
     flip: float = option(0.5, "probability of mirroring left and right", minimum=0.0, maximum=1.0)
     color: float = option(
         0.5, "probability of other brightness, contrast, saturation and hue", minimum=0.0, maximum=1.0
+    )
+    zoom: float = option(
+        0.0,
+        "probability of a part of the view, of other proportions, filling it: a camera changed",
+        minimum=0.0,
+        maximum=1.0,
     )
     night: float = option(0.1, "probability of a bright sample turning dark and noisy", minimum=0.0, maximum=1.0)
 
@@ -56,6 +75,9 @@ class DataConfig:
     odom_topic: str = option("", "nav_msgs/Odometry of bags, for velocity; empty: /truth/odom where it is")
     depth_topic: str = option("", "true depth of bags; empty: /truth/depth where it is")
     balance: bool = option(False, "draw from long recordings in proportion to the square root of their length only")
+    twins: bool = option(
+        False, "neighbours from the rendering of the same drive in other light, where it is among the data"
+    )
     cache: str = option("", "folder of the decoded frames; empty: OUT/cache")
     triplets: TripletConfig = field(default_factory=TripletConfig)
 
@@ -109,10 +131,8 @@ class TrainConfig:
         check_size((height, width), features=self.uses_features)
         if unknown := set(self.frozen) - set(NETWORKS):
             raise ConfigError(f"parameter 'frozen' is {sorted(unknown)}, expected some of {', '.join(NETWORKS)}")
-        if not (self.objective.photometric or self.objective.truth):
-            raise ConfigError(
-                "objective.photometric and objective.truth are both 0, expected at least one: there is nothing to learn"
-            )
+        if not any(self.uses(name) for name in NETWORKS):
+            raise ConfigError("every weight of objective is 0, expected one above 0: there is nothing to learn")
         if not any(self.trains(name) for name in NETWORKS):
             raise ConfigError(
                 f"parameter 'frozen' is {list(self.frozen)}, expected a network left that an objective needs"
@@ -122,6 +142,10 @@ class TrainConfig:
             raise ConfigError(f"loss has {levels} contrasts, expected at most network.n_dims, {self.network.n_dims}")
         if self.objective.velocity and not self.objective.photometric:
             raise ConfigError("objective.velocity needs objective.photometric above 0, got 0")
+        if self.data.twins and not self.objective.truth_features:
+            raise ConfigError("data.twins needs objective.truth_features above 0, got 0")
+        if self.data.twins and (self.uses("pose_net")):
+            raise ConfigError("data.twins is for features alone: expected objective.photometric and truth_motion of 0")
 
     @property
     def metric(self) -> bool:
@@ -135,8 +159,13 @@ class TrainConfig:
 
     @property
     def uses_motion(self) -> bool:
-        """Whether samples need neighbouring frames."""
+        """Whether the motion between frames is predicted."""
         return self.objective.photometric > 0 or self.objective.truth_motion > 0
+
+    @property
+    def uses_neighbours(self) -> bool:
+        """Whether samples need neighbouring frames."""
+        return self.uses_motion or self.objective.truth_features > 0
 
     @property
     def uses_tracks(self) -> bool:
@@ -147,12 +176,17 @@ class TrainConfig:
     def uses_features(self) -> bool:
         """Whether the feature net is trained."""
         judged = self.loss.feature_weight > 0 or self.loss.contrastive_weight > 0
-        return self.objective.features and self.objective.photometric > 0 and judged
+        judges = self.objective.features and self.objective.photometric > 0 and judged
+        return judges or self.objective.truth_features > 0
+
+    def uses(self, name: str) -> bool:
+        """Whether an objective needs one of `NETWORKS`."""
+        depth = self.objective.photometric > 0 or self.objective.truth > 0
+        return {"depth_net": depth, "pose_net": self.uses_motion, "feat_net": self.uses_features}[name]
 
     def trains(self, name: str) -> bool:
         """Whether one of `NETWORKS` learns."""
-        used = {"depth_net": True, "pose_net": self.uses_motion, "feat_net": self.uses_features}[name]
-        return used and name not in self.frozen
+        return self.uses(name) and name not in self.frozen
 
     @property
     def peak_rate(self) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 from defeat_ros.errors import CheckpointError, ConfigError, OutputError, SourceError
 from defeat_ros.networks import DeFeatNet
 from defeat_ros.settings import build, entries
-from defeat_ros.training.config import NETWORKS, TrainConfig
+from defeat_ros.training.config import TrainConfig
 from defeat_ros.training.state import STATE_FILE, load_state
 
 RUN_FILE = "run.json"
@@ -85,12 +85,12 @@ def _model_of_run(folder: Path) -> DeFeatNet:
         "trained": True,
         "input_size": list(config.size),
         "translation": config.loss.translation,
-        "metres_per_unit": 1.0 if config.metric else None,
+        "metres_per_unit": 1.0 if config.metric else state["facts"]["start.metres_per_unit"],
         "steps": progress["step"],
         "minutes": round(progress["seconds"] / 60, 2),
         "metrics": curve[-1]["scores"] if curve else {},
         "metrics_step": curve[-1]["step"] if curve else None,
-        "untrained": [name for name in NETWORKS if not config.checkpoint and not config.trains(name)],
+        "untrained": [name for name in state["facts"]["start.untrained"] if not config.trains(name)],
         "data": about.get("sources", []),
         "command": about.get("command", ""),
         "commit": about.get("commit", ""),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from defeat_ros.geometry import FARTHEST_UNIT, NEAREST_UNIT, disp_to_depth
-from defeat_ros.losses import DeFeatLoss, track_loss
+from defeat_ros.losses import DeFeatLoss, contrastive_loss, find_correspondences, track_loss
 from defeat_ros.networks import DeFeatNet
 from defeat_ros.training.augment import Batch
 from defeat_ros.training.config import TrainConfig
-from defeat_ros.warp import support_from_target
+from defeat_ros.warp import reproject, support_from_target
 
 OFFSETS = (-1, 1)
 """The support frames: the one before the target and the one after it."""
@@ -47,13 +49,14 @@ class Learner(nn.Module):
         """
         weights, parts = self.config.objective, []
         terms: Terms = {}
-        disps = self.model.depth_net(_channels_last(batch.seen[0]))
+        disps = self.model.depth_net(_channels_last(batch.seen[0])) if self.config.uses("depth_net") else {}
         poses = self.poses(batch.seen) if self.config.uses_motion else []
+        features = self.features(batch.seen) if self.config.uses_features else [None] * (1 + len(OFFSETS))
         if weights.photometric:
-            features = self._features(batch.seen) if self.config.uses_features else [None] * (1 + len(OFFSETS))
+            judged = features if weights.features else [None] * len(features)
             loss, terms = self.criterion(
                 disps, batch.frames[0], list(batch.frames[1:]), poses, OFFSETS, batch.K,
-                features[0], features[1:] if features[0] is not None else None, generator,
+                judged[0], judged[1:] if judged[0] is not None else None, generator,
             )  # fmt: skip
             parts.append(weights.photometric * loss)
         extra: Terms = {}
@@ -64,7 +67,9 @@ class Learner(nn.Module):
         if weights.truth_motion:
             assert batch.support_from_target is not None
             extra["truth_motion"] = weights.truth_motion * motion_loss(motions, batch.support_from_target)
-        if weights.tracks and poses:
+        if weights.truth_features:
+            extra["truth_features"] = weights.truth_features * self._true_contrast(batch, features, generator)
+        if weights.tracks and poses and disps:
             assert batch.tracks is not None and motions is not None
             size_hw = (batch.frames.shape[3], batch.frames.shape[4])
             errors = [track_loss(disp, size_hw, batch.K, motions, batch.tracks) for disp in disps.values()]
@@ -83,16 +88,37 @@ class Learner(nn.Module):
         axisangle, translation = self.model.pose_net(_channels_last(later), _channels_last(earlier))
         return list(zip(axisangle.chunk(2), translation.chunk(2), strict=True))
 
-    def _features(self, seen: Tensor) -> list[Tensor]:
+    def features(self, seen: Tensor) -> list[Tensor]:
+        """Features (B, C, H, W) of each frame."""
         # One batch, so that batch norm sees target and support frames with the same statistics.
         return list(self.model.feat_net(_channels_last(seen.flatten(0, 1))).float().chunk(len(seen)))
+
+    def _true_contrast(
+        self, batch: Batch, features: Sequence[Tensor | None], generator: torch.Generator | None
+    ) -> Tensor:
+        """Contrastive loss where true depth and motion say which pixels correspond."""
+        assert batch.depth is not None and batch.support_from_target is not None
+        config, target = self.config.loss, features[0]
+        assert target is not None
+        known = torch.isfinite(batch.depth[:, 0])
+        depth = batch.depth.nan_to_num(FARTHEST_UNIT, posinf=FARTHEST_UNIT)
+        losses = []
+        for other, motion in zip(features[1:], batch.support_from_target, strict=True):
+            assert other is not None
+            posed = ~motion.isnan().flatten(1).any(1)
+            motion = torch.where(posed[:, None, None], motion, torch.eye(4, device=motion.device))
+            coords, z = reproject(depth, batch.K, motion)
+            seen = known & posed[:, None, None] & (z[:, 0] > 0)
+            found = find_correspondences(coords, seen, config.correspondences, generator)
+            losses.append(contrastive_loss(target, other, found, config.contrasts, generator))
+        return torch.stack(losses).mean()
 
     def motions(self, disps: dict[tuple[str, int], Tensor], poses: Poses) -> Tensor | None:
         """Motions (F - 1, B, 4, 4) of the support frames, as the losses take them at the finest scale."""
         if not poses:
             return None
         mean_inverse = None
-        if self.config.loss.translation == "inverse_depth":
+        if disps and self.config.loss.translation == "inverse_depth":
             mean_inverse = (1.0 / disp_to_depth(finest(disps))).mean((1, 2, 3))
         found = [support_from_target(pose, offset, mean_inverse) for pose, offset in zip(poses, OFFSETS, strict=True)]
         return torch.stack(found)
@@ -146,7 +172,9 @@ def velocity_loss(motions: Tensor | None, truth: Tensor) -> Tensor:
 
 @torch.no_grad()
 def health(disps: dict[tuple[str, int], Tensor], motions: Tensor | None) -> Terms:
-    """Signs of collapse: spread and mean of log depth, and length of the motion in mean depths."""
+    """Signs of collapse: spread and mean of log depth, and length of the motion in mean depths; none without depth."""
+    if not disps:
+        return {}
     logs = disp_to_depth(finest(disps)).log().flatten(1)
     found = {"health/depth_spread": logs.std(1).mean(), "health/mean_depth": logs.mean().exp()}
     if motions is not None:

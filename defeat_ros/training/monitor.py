@@ -16,7 +16,7 @@ from defeat_ros.progress import progress_bar
 from defeat_ros.training.augment import Batch
 from defeat_ros.training.learner import OFFSETS, Learner, finest
 from defeat_ros.training.validation import Scores
-from defeat_ros.visualize import captioned, depth_colors
+from defeat_ros.visualize import FeatureColors, captioned, depth_colors
 from defeat_ros.warp import reproject, sample
 
 LINE_SECONDS = 30.0
@@ -136,10 +136,19 @@ def picture_of(learner: Learner, batch: Batch) -> np.ndarray:
     """
     count = min(PICTURED, batch.K.shape[0])
     seen, frames, K = batch.seen[:, :count], batch.frames[:, :count], batch.K[:count]
-    disps = learner.model.depth_net(seen[0].contiguous(memory_format=torch.channels_last), scales=[0])
-    depth = disp_to_depth(finest(disps))
-    columns = [("as seen", _rgb(seen[0])), ("depth", np.stack([depth_colors(d[0].cpu().numpy()) for d in depth]))]
-    if learner.config.uses_motion:
+    columns = [("as seen", _rgb(seen[0]))]
+    depth = None
+    if learner.config.uses("depth_net"):
+        disps = learner.model.depth_net(seen[0].contiguous(memory_format=torch.channels_last), scales=[0])
+        depth = disp_to_depth(finest(disps))
+        columns.append(("depth", np.stack([depth_colors(d[0].cpu().numpy()) for d in depth])))
+    if learner.config.uses_features:
+        colors = FeatureColors()
+        for maps, name in zip(
+            learner.features(seen), ("features", "of the frame before", "of the frame after"), strict=True
+        ):
+            columns.append((name, np.stack([colors(m.cpu().numpy()) for m in maps.movedim(1, 3)])))
+    if depth is not None and learner.config.uses_motion:
         motions = learner.motions(disps, learner.poses(seen))
         assert motions is not None
         for motion, offset, support in zip(motions, OFFSETS, frames[1:], strict=True):

@@ -16,7 +16,7 @@ from defeat_ros.checkpoint import read_checkpoint, translation_of
 from defeat_ros.errors import BackendError, ConfigError, OutputError
 from defeat_ros.files import write_json
 from defeat_ros.settings import values
-from defeat_ros.training.config import OPERATIONAL, TrainConfig
+from defeat_ros.training.config import NETWORKS, OPERATIONAL, TrainConfig
 from defeat_ros.training.export import RUN_FILE, commit, export_run
 from defeat_ros.training.initial import make_model, parameter_groups
 from defeat_ros.training.learner import Learner
@@ -98,7 +98,7 @@ def _train(
     if not config.max_steps and not config.max_minutes:
         config = replace(config, max_steps=max(1, EPOCHS * len(prepared.dataset) // (config.batch_size * world)))
     facts = {name: value for name, value in values(config).items() if name != "data.cache"}
-    facts |= {**prepared.fingerprints, "world_size": world}
+    facts |= {**prepared.fingerprints, **_start(config), "world_size": world}
     state = _join(folder, facts)
     fabric = make_fabric(config)
     fabric.launch()
@@ -195,6 +195,18 @@ def _with_convention(config: TrainConfig) -> TrainConfig:
         return config
     translation = translation_of(read_checkpoint(config.checkpoint).provenance)
     return replace(config, loss=replace(config.loss, translation=translation))
+
+
+def _start(config: TrainConfig) -> dict[str, Any]:
+    """What the weights that are started from say of themselves, as far as it still holds when the run is over."""
+    if not config.checkpoint:
+        return {"start.untrained": list(NETWORKS), "start.metres_per_unit": None}
+    said = read_checkpoint(config.checkpoint).provenance
+    keeps = not (config.trains("depth_net") or config.trains("pose_net"))
+    return {
+        "start.untrained": said.get("untrained", []),
+        "start.metres_per_unit": said.get("metres_per_unit") if keeps else None,
+    }
 
 
 def _open_folder(folder: Path) -> None:

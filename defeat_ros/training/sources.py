@@ -20,7 +20,14 @@ from defeat_ros.training.cache import PreparedSource
 from defeat_ros.training.config import ObjectiveConfig, TrainConfig
 from defeat_ros.training.prepare import prepare_source
 from defeat_ros.training.source_spec import SourceSpec
-from defeat_ros.training.triplets import Sample, TripletDataset, Triplets, choose_triplets, single_frames
+from defeat_ros.training.triplets import (
+    Sample,
+    TripletDataset,
+    Triplets,
+    choose_triplets,
+    find_twins,
+    single_frames,
+)
 
 
 @dataclass(frozen=True)
@@ -65,10 +72,12 @@ def prepare_training_data(
     if not data:
         raise SourceError("there is no recording to learn from, expected at least one")
     objective = config.objective
-    parts, told, prints = [], [], {}
+    told: list[dict[str, Any]] = []
+    parts, prints = [], {}
     for text in data:
         source = _prepare(text, config, cache)
-        chosen = choose_triplets(source, config.data.triplets) if config.uses_motion else single_frames(source)
+        alone = not config.uses_neighbours
+        chosen = single_frames(source) if alone else choose_triplets(source, config.data.triplets)
         counts = chosen.counts | _counted_truth(source, chosen, objective)
         parts.append((source, chosen))
         told.append({"name": source.name, "frames": len(source), "samples": counts, "skipped": source.skipped})
@@ -79,11 +88,16 @@ def prepare_training_data(
         if source.depth_known is None or not source.depth_known.any():
             raise SourceError(_NO_DEPTH.format(source.name))
         prints[f"validation {text}"] = _fingerprint(source)
+    if objective.needs_true_depth and not any(counts["samples"].get("with_depth") for counts in told):
+        raise SourceError(_NO_DEPTH.format(parts[0][0].name))
+    if objective.needs_true_motion and not any(counts["samples"].get("with_odometry") for counts in told):
+        raise SourceError(_NO_MOTION.format(parts[0][0].name))
     dataset = TripletDataset(
         parts,
-        with_depth=objective.truth > 0,
-        with_motion=objective.velocity > 0 or objective.truth_motion > 0,
+        with_depth=objective.needs_true_depth,
+        with_motion=objective.needs_true_motion,
         with_tracks=config.uses_tracks,
+        twins=find_twins([source for source, _ in parts]) if config.data.twins else None,
     )
     return TrainingData(dataset, held_out, told, prints)
 
@@ -107,26 +121,19 @@ _NO_MOTION = "{} has no odometry at its samples, expected some: of a bag /truth/
 
 
 def _counted_truth(source: PreparedSource, chosen: Triplets, objective: ObjectiveConfig) -> dict[str, int]:
-    """How many of the samples have the truth that is learned from.
-
-    Raises:
-        SourceError: none has.
-    """
+    """How many of the samples have the truth that is learned from."""
     counts = {}
-    if objective.truth:
+    if objective.needs_true_depth:
         known = source.depth_known
         counts["with_depth"] = 0 if known is None else int(known[chosen.targets].sum())
-        if not counts["with_depth"]:
-            raise SourceError(_NO_DEPTH.format(source.name))
-    if objective.velocity or objective.truth_motion:
+    if objective.needs_true_motion:
+        counts["with_odometry"] = 0
         poses = source.poses
         if poses is not None:
             posed = np.isfinite(poses).all(axis=(1, 2))
             targets, offsets = chosen.targets, chosen.offsets
             beside = posed[targets - offsets] | posed[targets + offsets]
             counts["with_odometry"] = int((posed[targets] & beside).sum())
-        if not counts.get("with_odometry"):
-            raise SourceError(_NO_MOTION.format(source.name))
     return counts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,6 +112,25 @@ def single_frames(prepared: PreparedSource, with_depth: bool = True) -> Triplets
     return Triplets(targets, np.zeros(len(targets), np.int64), counts)
 
 
+def find_twins(sources: Sequence[PreparedSource]) -> dict[int, int]:
+    """Recordings of the same drive in other light, as rendering a seed by night and by day gives: by number, the other.
+
+    Raises:
+        SourceError: there is none.
+    """
+    groups: dict[bytes, list[int]] = {}
+    for index, source in enumerate(sources):
+        if source.poses is not None:
+            key = b"".join(
+                np.ascontiguousarray(part).tobytes() for part in (source.stamps, source.poses, source.cameras)
+            )
+            groups.setdefault(key, []).append(index)
+    found = {one: alike[k - 1] for alike in groups.values() if len(alike) > 1 for k, one in enumerate(alike)}
+    if not found:
+        raise SourceError(f"none of the {len(sources)} recordings is another's twin, expected two of one drive")
+    return found
+
+
 def _connected(prepared: PreparedSource) -> np.ndarray:
     """(N,) bool: the frame before follows directly, in time and with the same camera; the first has none."""
     connected = prepared.follows.copy()
@@ -149,6 +168,7 @@ class TripletDataset(Dataset[Sample]):
     Args:
         parts: recordings with what was chosen of them; all of one size, all with neighbours or all without.
         with_depth, with_motion, with_tracks: whether samples have these.
+        twins: for recordings, by number, another one from which the neighbours' images are taken; see `find_twins`.
 
     Raises:
         ConfigError: the parts do not go together, or there is none.
@@ -160,6 +180,7 @@ class TripletDataset(Dataset[Sample]):
         with_depth: bool = False,
         with_motion: bool = False,
         with_tracks: bool = False,
+        twins: Mapping[int, int] | None = None,
     ) -> None:
         sizes, single = {source.size_hw for source, _ in parts}, {not chosen.offsets.any() for _, chosen in parts}
         if len(sizes) != 1 or len(single) != 1:
@@ -168,6 +189,7 @@ class TripletDataset(Dataset[Sample]):
         self.sources = [source for source, _ in parts]
         self.lengths = [len(chosen) for _, chosen in parts]
         self.with_depth, self.with_motion, self.with_tracks = with_depth, with_motion, with_tracks
+        self._twins = dict(twins or {})
         self.size_hw = sizes.pop()
         self._single = single.pop()
         self._source = np.repeat(np.arange(len(parts)), self.lengths)
@@ -190,8 +212,9 @@ class TripletDataset(Dataset[Sample]):
         for row, (s, t, k) in enumerate(zip(source, target, offset, strict=True)):
             prepared = self.sources[s]
             camera[row] = prepared.cameras[t]
+            beside = self.sources[self._twins.get(int(s), int(s))]
             for column, step in enumerate(steps):
-                images[row, column] = prepared.images[t + step * k]
+                images[row, column] = (beside if step else prepared).images[t + step * k]
         batch: dict[str, np.ndarray] = {
             "images": images,
             "K": camera,

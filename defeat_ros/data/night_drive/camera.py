@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from defeat_ros.data.night_drive.plan import Plan
+
 
 def _tone_curve() -> np.ndarray:
     """From signal to display, 0 to 255: a shoulder that keeps lamps from clipping hard, sRGB, a little contrast."""
@@ -88,9 +90,11 @@ class Sensor:
     Args:
         width, height: of the picture, px.
         rng: fills the tables.
+        plan: what becomes of the picture.
     """
 
-    def __init__(self, width: int, height: int, rng: np.random.Generator) -> None:
+    def __init__(self, width: int, height: int, rng: np.random.Generator, plan: Plan) -> None:
+        self._plan, self._blur = plan, plan.blur * width / 480.0
         self._normal = sliding_window_view(rng.standard_normal(_TABLE + 3 * width, dtype=np.float32), 3 * width)
         self._uniform = sliding_window_view(rng.random(_TABLE + 3 * width, dtype=np.float32), 3 * width)
         y = ((np.arange(height) + 0.5) / height - 0.5)[:, None, None] * (height / width)
@@ -113,6 +117,8 @@ class Sensor:
         """
         height, width = radiance.shape[:2]
         shot, read = 1.0e-4 * gain, 1.7e-4 * gain  # variance per signal, and standard deviation in the dark
+        if self._blur:
+            radiance = cv2.GaussianBlur(radiance, (0, 0), self._blur, borderType=cv2.BORDER_REFLECT)
         signal = radiance * (self._vignette * (exposure * balance).astype(np.float32))
         flat = signal.reshape(height, 3 * width)
         noise = self._normal[rng.integers(0, _TABLE, height)]
@@ -123,4 +129,17 @@ class Sensor:
         flat *= np.float32((_CURVE.size - 1) ** 2 / _CURVE_TOP)
         index = cv2.sqrt(np.clip(flat, 0.0, np.float32((_CURVE.size - 1) ** 2))).astype(np.uint16)
         encoded = _CURVE[index] + self._uniform[rng.integers(0, _TABLE, height)]
-        return np.minimum(encoded, 255.0).astype(np.uint8).reshape(radiance.shape)
+        return self._processed(np.minimum(encoded, 255.0).astype(np.uint8).reshape(radiance.shape))
+
+    def _processed(self, image: np.ndarray) -> np.ndarray:
+        """What the plan's camera makes of the picture before it hands it out."""
+        plan = self._plan
+        if plan.gamma != 1.0:
+            image = cv2.LUT(image, np.rint(255.0 * (np.arange(256) / 255.0) ** plan.gamma).astype(np.uint8))
+        if plan.grey:
+            image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        if plan.jpeg:
+            quality = [cv2.IMWRITE_JPEG_QUALITY, plan.jpeg]
+            _, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
+            image = cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        return image

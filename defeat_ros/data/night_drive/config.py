@@ -23,6 +23,7 @@ class DriveConfig:
     fps: float = option(10.0, "frames per second, Hz", minimum=0.1, maximum=1000.0)
     night: bool = option(True, "night, or day in the same street")
     seed: int = option(1, "chooses the street, its traffic, the camera and its noise", minimum=0, maximum=2**31 - 1)
+    varied: bool = option(False, "any kind of road, traffic and camera, drawn by the seed: to train on")
     size: tuple[int, int] = option((480, 352), "width and height of the images, px", minimum=32, maximum=4096)
 
     def __post_init__(self) -> None:

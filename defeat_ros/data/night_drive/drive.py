@@ -13,6 +13,7 @@ from defeat_ros.data.night_drive import table as T
 from defeat_ros.data.night_drive.config import DriveConfig, DriveFrame
 from defeat_ros.data.night_drive.cull import nearest_first
 from defeat_ros.data.night_drive.motion import EgoMotion, rotation
+from defeat_ros.data.night_drive.plan import Plan
 from defeat_ros.data.night_drive.raycast import render
 from defeat_ros.data.night_drive.road import STEP, Road
 from defeat_ros.data.night_drive.scene import Weather, scene_constants
@@ -33,6 +34,7 @@ class NightDrive:
 
     Attributes:
         config: what was asked for.
+        plan: what kind of drive that is.
         intrinsics: the camera, free of distortion; pixel centres lie at integer coordinates.
         base_from_camera: (4, 4) float64, pose of the optical frame in base_link, which lies on the ground below the
             rear axle, x forward, y left, z up.
@@ -43,16 +45,18 @@ class NightDrive:
         street, traffic, motion, lens, weather = (
             np.random.default_rng([config.seed, k]) for k in range(5)
         )  # fmt: skip
-        self._measures = Measures.draw(street)
-        self._ego = EgoMotion(motion, self._measures.side * self._measures.lane / 2)
+        plan = Plan.draw(np.random.default_rng([config.seed, 5])) if config.varied else Plan()
+        self.plan = plan
+        self._measures = Measures.draw(street, plan)
+        self._ego = EgoMotion(motion, plan, self._measures.side * self._measures.lane / 2)
         length = self._ego.travelled(config.seconds) + VIEW_AHEAD + 40.0
         self._road = Road(street, -60.0, length)
-        self._street = Street(street, self._road, self._measures)
-        self._traffic = Traffic(traffic, self._measures, length, config.seconds, config.night)
-        self._weather = Weather.draw(weather, config.night)
-        self.intrinsics, self.base_from_camera = _mount(lens, config.size)
+        self._street = Street(street, self._road, self._measures, plan)
+        self._traffic = Traffic(traffic, self._measures, plan, length, config.seconds, config.night)
+        self._weather = Weather.draw(weather, config.night, plan)
+        self.intrinsics, self.base_from_camera = _mount(lens, config.size, plan)
         self._meters: dict[int, float] = {}
-        self._sensor = camera.Sensor(*config.size, np.random.default_rng([config.seed, 77]))
+        self._sensor = camera.Sensor(*config.size, np.random.default_rng([config.seed, 77]), plan)
         self._smear = lens.uniform(0.2, 1.0), lens.uniform(-0.5, 0.5) + math.pi / 2
         self._taste = lens.uniform(0.6, 1.15)  # how bright this camera likes the night
         self._drift = lens.uniform(0, 2 * math.pi, 2)
@@ -80,8 +84,8 @@ class NightDrive:
         sources = _glints(lights, pose, self.intrinsics, depth)
         smear, slant = self._smear
         radiance = camera.bloom(radiance, sources, night, slant, smear)
-        exposure = self.exposure(t)
-        gain = min(max(exposure / 0.6, 1.0), 6.0) * 4.0 if night else 1.0
+        exposure = self.exposure(t) * self.plan.exposure
+        gain = (min(max(exposure / 0.6, 1.0), 6.0) * 4.0 if night else 1.0) * self.plan.noise
         noise = np.random.default_rng([self.config.seed, 77, index])
         image = self._sensor.develop(radiance, exposure, gain, self._weather.balance, noise)
         velocity = self._ego.velocity(self._road, t)
@@ -142,15 +146,15 @@ class NightDrive:
         return colour, depth, lights
 
 
-def _mount(rng: np.random.Generator, size: tuple[int, int]) -> tuple[CameraIntrinsics, np.ndarray]:
+def _mount(rng: np.random.Generator, size: tuple[int, int], plan: Plan) -> tuple[CameraIntrinsics, np.ndarray]:
     """A camera behind the windscreen: its lens, and base_from_camera."""
     width, height = size
-    focal = width * rng.uniform(0.78, 0.95)
-    lens = CameraIntrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
+    focal = width * rng.uniform(*plan.focal)
+    lens = CameraIntrinsics(focal, focal * plan.stretch, (width - 1) / 2, (height - 1) / 2, width, height)
     pose = np.eye(4)
     optical = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-    pose[:3, :3] = rotation(0.0, rng.uniform(-0.01, 0.03), rng.normal(0, 0.008)) @ optical
-    pose[:3, 3] = rng.uniform(1.4, 1.9), rng.uniform(-0.05, 0.05), rng.uniform(1.25, 1.65)
+    pose[:3, :3] = rotation(0.0, rng.uniform(*plan.pitch_rad), rng.normal(0, plan.roll_rad)) @ optical
+    pose[:3, 3] = rng.uniform(*plan.ahead_m), rng.uniform(*plan.left_m), rng.uniform(*plan.height_m)
     return lens, pose
 
 

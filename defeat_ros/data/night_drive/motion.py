@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from defeat_ros.data.night_drive.plan import Plan
 from defeat_ros.data.night_drive.road import Road
 
 
@@ -14,20 +15,21 @@ class EgoMotion:
 
     Args:
         rng: draws speeds, wander and bounce.
+        plan: of the drive.
         lane: offset of the lane's middle from the centre line, m (left positive).
     """
 
-    def __init__(self, rng: np.random.Generator, lane: float) -> None:
+    def __init__(self, rng: np.random.Generator, plan: Plan, lane: float) -> None:
         self._lane = lane
-        self._mean = rng.uniform(8.5, 11.0)
-        self._swing = np.array([2.2, 1.2]) * rng.uniform(0.5, 1.0, 2)
+        self._mean = rng.uniform(*plan.speed_mps)
+        self._swing = np.array([2.2, 1.2]) * (plan.sway * rng.uniform(0.5, 1.0, 2))
         self._rate = 2 * math.pi / rng.uniform([9.0, 4.5], [16.0, 7.0])
         self._phase = rng.uniform(0, 2 * math.pi, 12)
         self._wander = rng.uniform(0.08, 0.25)
         self._bounce = rng.uniform(0.6, 1.2)
 
     def travelled(self, t: float) -> float:
-        """Distance along the centre line since t = 0, m; speed stays within 5 to 15 m/s."""
+        """Distance along the centre line since t = 0, m; on a plain street speed stays within 5 to 15 m/s."""
         p = self._phase[:2]
         return self._mean * t - float((self._swing / self._rate * (np.cos(self._rate * t + p) - np.cos(p))).sum())
 

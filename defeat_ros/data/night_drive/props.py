@@ -122,3 +122,31 @@ def clutter(rng: np.random.Generator) -> np.ndarray:
         for x in (-1.7, 1.7):
             shapes.cylinder((x, 0.5, 0), 0.04, 2.25, T.METAL, (0.2, 0.2, 0.2))
     return shapes.rows()
+
+
+WALL_PIECE = 6.0
+
+
+def wall(rng: np.random.Generator, height: float) -> np.ndarray:
+    """A piece of wall, hedge, fence or guard rail along x, `WALL_PIECE` long."""
+    shapes = Shapes()
+    half, seed = WALL_PIECE / 2 + 0.03, int(rng.integers(1, 9999))
+    tone = rng.uniform(0.12, 0.6)
+    kind = rng.integers(6)
+    if kind == 0:
+        shapes.box((0, 0, 0), (half, 0.15, height), T.BRICK, (0.36, 0.19, 0.13), seed=seed, params=(0.0,))
+    elif kind == 1:
+        stone = (tone, tone * rng.uniform(0.85, 1.0), tone * rng.uniform(0.7, 1.0))
+        shapes.box((0, 0, 0), (half, 0.15, height), T.BRICK, stone, seed=seed, params=(float(rng.integers(1, 4)),))
+    elif kind == 2:
+        shapes.box((0, 0, 0), (half, 0.45, height), T.HEDGE, LEAVES[rng.integers(len(LEAVES))], seed=seed)
+    elif kind == 3:
+        shapes.box((0, 0, 0), (half, 0.03, min(height, 2.0)), T.FENCE, (tone, tone, tone), params=(0.15, 0.3))
+    elif kind == 4:
+        shapes.box((0, 0, 0), (half, 0.08, height), T.PLAIN, (tone * 0.9, tone, tone * 0.95), seed=seed)
+        shapes.box((-WALL_PIECE / 2, 0, 0), (0.1, 0.12, height + 0.1), T.METAL, (0.2, 0.22, 0.21))
+    else:
+        shapes.box((0, 0, 0.42), (half, 0.04, 0.32), T.METAL, (0.4, 0.41, 0.42))
+        for x in (-1.5, 1.5):
+            shapes.box((x, 0, 0), (0.05, 0.05, 0.6), T.METAL, (0.3, 0.3, 0.3))
+    return shapes.rows()

@@ -9,6 +9,7 @@ import numpy as np
 
 from defeat_ros.data.night_drive import table as T
 from defeat_ros.data.night_drive.config import DriveConfig
+from defeat_ros.data.night_drive.plan import Plan
 from defeat_ros.data.night_drive.street import Measures
 from defeat_ros.frame import CameraIntrinsics
 
@@ -39,25 +40,25 @@ class Weather:
     beam: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, night: bool) -> Weather:
+    def draw(cls, rng: np.random.Generator, night: bool, plan: Plan) -> Weather:
         """Random weather."""
-        azimuth, elevation = rng.uniform(0, 2 * math.pi), rng.uniform(0.55, 1.1)
+        azimuth, elevation = rng.uniform(0, 2 * math.pi), rng.uniform(*plan.sun_rad)
         sun = np.array([math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation),
                         math.sin(elevation)])  # fmt: skip
         overcast, cloud = rng.random() < 0.3, rng.uniform(0.2, 0.8)
         wet = float(rng.choice([0.0, 0.15, 0.8]))
-        tint = rng.uniform(0.96, 1.04, 3)
+        tint = rng.uniform(1.0 - plan.tint, 1.0 + plan.tint, 3)
         if night:
             return cls(
                 sun=sun, strength=0.0, ambient=np.array([0.012, 0.011, 0.013]) * rng.uniform(0.6, 1.4),
-                haze_m=rng.uniform(500, 1500), cloud=cloud, wet=wet, lit=rng.uniform(0.12, 0.35),
+                haze_m=plan.haze_m * rng.uniform(500, 1500), cloud=cloud, wet=wet, lit=rng.uniform(0.12, 0.35),
                 glow=np.array([0.011, 0.0085, 0.0075]) * rng.uniform(0.5, 1.8), balance=tint * [0.86, 1.0, 1.25],
                 beam=rng.uniform(260, 420),
             )  # fmt: skip
         return cls(
             sun=sun, strength=0.0 if overcast else rng.uniform(1.1, 1.6),
             ambient=np.array([0.62, 0.66, 0.74]) * (1.0 if overcast else 0.5),
-            haze_m=rng.uniform(700, 2500), cloud=1.3 if overcast else cloud, wet=wet * 0.5, lit=0.0,
+            haze_m=plan.haze_m * rng.uniform(700, 2500), cloud=1.3 if overcast else cloud, wet=wet * 0.5, lit=0.0,
             glow=np.array([0.78, 0.83, 0.9]), balance=tint, beam=0.0,
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ import numpy as np
 from defeat_ros.data.night_drive import buildings as B
 from defeat_ros.data.night_drive import props
 from defeat_ros.data.night_drive import table as T
+from defeat_ros.data.night_drive.plan import Plan
 from defeat_ros.data.night_drive.road import Road
 from defeat_ros.data.night_drive.shapes import moved
 from defeat_ros.data.night_drive.vehicles import Vehicle, vehicle
@@ -37,16 +38,16 @@ class Measures:
     lamp_power: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Measures:
+    def draw(cls, rng: np.random.Generator, plan: Plan) -> Measures:
         """Measures of a random street."""
-        lane = rng.uniform(2.9, 3.4)
-        parking = rng.choice([0.25, 2.15, 2.15])
+        lane = rng.uniform(*plan.lane_m)
+        roadside = rng.choice(plan.roadside_m)
         height = rng.uniform(5.0, 8.0)
         return cls(
-            side=-1.0 if rng.random() < 0.65 else 1.0,
+            side=-1.0 if rng.random() < plan.right else 1.0,
             lane=lane,
-            half=lane + parking + 0.15,
-            walk=rng.uniform(2.0, 3.6),
+            half=lane + roadside + 0.15,
+            walk=rng.uniform(*plan.walk_m),
             lamp_colour=props.LAMP_COLOURS[rng.integers(len(props.LAMP_COLOURS))],
             lamp_height=height,
             lamp_gap=rng.uniform(22.0, 34.0),
@@ -64,8 +65,8 @@ class Street:
         junctions: (J, 3) float64, s from the road's first sample, half width, 1 where there is a zebra crossing.
     """
 
-    def __init__(self, rng: np.random.Generator, road: Road, measures: Measures) -> None:
-        self._rng, self._road, self._m = rng, road, measures
+    def __init__(self, rng: np.random.Generator, road: Road, measures: Measures, plan: Plan) -> None:
+        self._rng, self._road, self._m, self._plan = rng, road, measures, plan
         self._rows: list[np.ndarray] = []
         self._row_s: list[np.ndarray] = []
         self._lights: list[tuple[float, ...]] = []
@@ -77,7 +78,8 @@ class Street:
             self._block(a, b)
         for s, w, _ in cuts:
             self._junction(s, w)
-        self._lamps()
+        if plan.lamps:
+            self._lamps()
         self.shapes = np.concatenate(self._rows)
         self.shape_s = np.concatenate(self._row_s)
         lights = np.array(self._lights).reshape(-1, T.LIGHT_COLUMNS + 1)
@@ -97,14 +99,14 @@ class Street:
 
     def _cut(self) -> list[tuple[float, float, float]]:
         rng, cuts, s = self._rng, [], self._road.start + self._rng.uniform(40, 110)
-        while s < self._road.end - 60:
+        while self._plan.junctions and s < self._road.end - 60:
             cuts.append((s, rng.uniform(3.2, 4.6), float(rng.random() < 0.4)))
             s += rng.uniform(55, 130)
         return cuts
 
     def _block(self, a: float, b: float) -> None:
         for side in (-1.0, 1.0):
-            style = int(self._rng.choice(5, p=[0.34, 0.27, 0.2, 0.1, 0.09]))
+            style = int(self._rng.choice(5, p=self._plan.blocks))
             back = self._m.half + self._m.walk
             back += {B.TERRACE: self._rng.uniform(0, 2.6), B.SUBURB: self._rng.uniform(3.5, 7.5), B.CITY: 0.0,
                      B.PARK: 0.0, B.WORKS: self._rng.uniform(2, 8)}[style]  # fmt: skip
@@ -112,6 +114,8 @@ class Street:
                 self._houses(a + 1.5, b - 1.5, side, style, back)
             self._gardens(a + 2.5, b - 2.5, side, style, back)
             self._roadside(a, b, side, style)
+            if self._plan.wall and self._rng.random() < self._plan.wall:
+                self._wall(a + 1.0, b - 1.0, side)
 
     def _houses(self, a: float, b: float, side: float, style: int, back: float) -> None:
         rng = self._rng
@@ -156,7 +160,7 @@ class Street:
         rng, m = self._rng, self._m
         wooded = rng.random() < (0.75 if style != B.CITY else 0.35)
         s = a + rng.uniform(5, 12)
-        while wooded and s < b - 5:
+        while wooded and self._plan.trees and s < b - 5:
             if rng.random() < 0.8:
                 self._put(props.tree(rng, rng.uniform(5, 9)), s, side * (m.half + 0.9))
             s += rng.uniform(9, 19)
@@ -169,13 +173,22 @@ class Street:
             self._put(props.sign(rng), rng.uniform(a + 3, b - 3), side * (m.half + 0.45), 0.0 if driving else math.pi)
         s = a + 6.0
         dense = rng.uniform(0.25, 0.9)
-        while m.half - m.lane > 1.5 and s < b - 8:
-            car = vehicle(rng, 0)
+        while self._plan.parked and m.half - m.lane > 1.5 and s < b - 8:
+            car = vehicle(rng, 0, self._plan.heavy)
             if car.length > 7.0:
                 continue
             if rng.random() < dense:
                 self._park(car, s + car.length / 2, side * (m.half - 0.15 - car.width / 2), side)
             s += car.length + rng.uniform(0.7, 1.8)
+
+    def _wall(self, a: float, b: float, side: float) -> None:
+        """A wall, hedge, fence or rail close to the kerb, in pieces that follow the road."""
+        rng = self._rng
+        piece = props.wall(rng, rng.uniform(*self._plan.wall_m))
+        d = side * (self._m.half + rng.uniform(*self._plan.wall_gap_m))
+        for s in np.arange(a + props.WALL_PIECE / 2, b, props.WALL_PIECE):
+            if rng.random() < 0.97:
+                self._put(piece, float(s), d)
 
     def _park(self, car: Vehicle, s: float, d: float, side: float) -> None:
         turn = self._rng.normal(0, 0.012) + (0.0 if (side == self._m.side) == (self._rng.random() < 0.93) else math.pi)

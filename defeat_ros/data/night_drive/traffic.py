@@ -10,6 +10,7 @@ import numpy as np
 from defeat_ros.data.night_drive import props
 from defeat_ros.data.night_drive import table as T
 from defeat_ros.data.night_drive.motion import EgoMotion
+from defeat_ros.data.night_drive.plan import Plan
 from defeat_ros.data.night_drive.road import Road
 from defeat_ros.data.night_drive.shapes import moved
 from defeat_ros.data.night_drive.street import KERB_HEIGHT, Measures
@@ -26,7 +27,7 @@ class Mover:
         offset: m left of the centre line.
         height: of the ground it stands on, m.
         car: what it is when it has lamps and a shadow.
-        gap: for the car ahead: metres in front of the camera car, instead of start and speed; 0 otherwise.
+        headway_s: for vehicles ahead: how long after them the camera car passes, instead of start and speed; else 0.
     """
 
     rows: np.ndarray
@@ -35,12 +36,12 @@ class Mover:
     offset: float
     height: float = 0.0
     car: Vehicle | None = None
-    gap: float = 0.0
+    headway_s: float = 0.0
 
     def place(self, t: float, ego: EgoMotion) -> float:
         """Where it is along the road at time t, m."""
-        if self.gap:  # it keeps its distance in time: it was where we shall be, at our speed then
-            return ego.travelled(t + self.gap / 10.0) + 4.0
+        if self.headway_s:  # it keeps its distance in time: it was where we shall be, at our speed then
+            return ego.travelled(t + self.headway_s) + 4.0
         return self.start + self.speed * t
 
 
@@ -48,29 +49,71 @@ class Traffic:
     """All movers of a drive."""
 
     def __init__(
-        self, rng: np.random.Generator, measures: Measures, length: float, seconds: float, night: bool
+        self, rng: np.random.Generator, measures: Measures, plan: Plan, length: float, seconds: float, night: bool
     ) -> None:
         self.movers: list[Mover] = []
-        lane = measures.side * measures.lane / 2
-        on = 1 if night else 0
+        self._rng, self._m, self._plan, self._lit = rng, measures, plan, 1 if night else 0
+        self._lane = measures.side * measures.lane / 2
         if rng.random() < 0.7:
-            car = vehicle(rng, 2 if rng.random() < 0.3 else on)
-            self.movers.append(Mover(car.rows, 0, 0, lane, car=car, gap=rng.uniform(14, 34)))
-        speed = rng.uniform(8, 13)
+            car = vehicle(rng, 2 if rng.random() < 0.3 else self._lit, plan.heavy)
+            self.movers.append(Mover(car.rows, 0, 0, self._lane, car=car, headway_s=rng.uniform(14, 34) / 10.0))
+        self._oncoming(length, seconds)
+        self._on_foot(length)
+        if plan.queue:
+            self._queue()
+        if plan.beside:
+            self._beside(length, seconds)
+
+    def _oncoming(self, length: float, seconds: float) -> None:
+        rng = self._rng
+        speed = rng.uniform(8, 13) * sum(self._plan.speed_mps) / sum(Plan().speed_mps)
         s = rng.uniform(25, 60)
         while s < length + speed * seconds:
-            car = vehicle(rng, on)
-            self.movers.append(Mover(car.rows, s, -speed, -lane + rng.uniform(-0.2, 0.2), car=car))
-            s += rng.uniform(14, 30) if rng.random() < 0.35 else rng.uniform(35, 120)
-        for _ in range(int(length / 26)):
+            car = vehicle(rng, self._lit, self._plan.heavy)
+            self.movers.append(Mover(car.rows, s, -speed, -self._lane + rng.uniform(-0.2, 0.2), car=car))
+            low, high = self._plan.oncoming_m
+            s += rng.uniform(14, 30) if rng.random() < 0.35 else rng.uniform(low, high)
+            s += max(car.length - low, 0.0)
+
+    def _on_foot(self, length: float) -> None:
+        rng, m = self._rng, self._m
+        for _ in range(int(length / 26 * self._plan.people)):
             side = rng.choice([-1.0, 1.0])
             speed = rng.choice([-1.0, 1.0]) * rng.uniform(0.9, 1.6)
-            offset = side * (measures.half + rng.uniform(0.9, measures.walk - 0.3))
+            offset = side * (m.half + rng.uniform(min(0.9, m.walk / 2), max(m.walk - 0.3, m.walk / 2)))
             self.movers.append(Mover(props.person(rng), rng.uniform(5, length), speed, offset, KERB_HEIGHT))
-        for _ in range(max(int(length / 120), 1)):
+        for _ in range(int(max(int(length / 120), 1) * self._plan.cyclists)):
             if rng.random() < 0.6:
-                offset = -measures.side * (measures.lane - 0.4)
-                self.movers.append(Mover(props.bicycle(rng), rng.uniform(20, length), -rng.uniform(3.5, 6), offset))
+                towards = self._plan.cyclists <= 1.0 or rng.random() < 0.5
+                offset = (-m.side if towards else m.side) * (m.lane - 0.4)
+                rows, start = props.bicycle(rng), rng.uniform(20, length)
+                self.movers.append(Mover(rows, start, rng.uniform(3.5, 6) * (-1.0 if towards else 1.0), offset))
+
+    def _queue(self) -> None:
+        """Vehicles close behind one another ahead of us, the first in place of the one that keeps its distance."""
+        rng, plan = self._rng, self._plan
+        self.movers = [mover for mover in self.movers if not mover.headway_s]
+        mean, ahead = sum(plan.speed_mps) / 2, 3.0
+        for _ in range(plan.queue):
+            car = vehicle(rng, 2 if rng.random() < 0.5 else self._lit, plan.heavy)
+            middle = ahead + rng.uniform(*plan.queue_gap_m) - 4.0 + car.length / 2
+            self.movers.append(Mover(car.rows, 0, 0, self._lane, car=car, headway_s=(middle - 4.0) / mean))
+            ahead = middle + car.length / 2
+
+    def _beside(self, length: float, seconds: float) -> None:
+        """Traffic in the further lanes of both directions, at speeds of its own."""
+        rng, plan, m = self._rng, self._plan, self._m
+        for lane in range(1, int(m.half / m.lane + 0.1)):
+            for side in (m.side, -m.side):
+                speed = rng.uniform(*plan.speed_mps) * rng.uniform(0.8, 1.15) * (1.0 if side == m.side else -1.0)
+                s = -60.0 - max(speed, 0.0) * seconds
+                while s < length + max(-speed, 0.0) * seconds:
+                    car = vehicle(rng, self._lit, plan.heavy)
+                    s += car.length / 2
+                    if rng.random() < plan.beside:
+                        offset = side * (m.lane * (lane + 0.5) + rng.uniform(-0.2, 0.2))
+                        self.movers.append(Mover(car.rows, s, speed, offset, car=car))
+                    s += car.length / 2 + (rng.uniform(2, 6) if plan.queue else rng.uniform(8, 40))
 
     def at(self, t: float, road: Road, ego: EgoMotion, behind: float, ahead: float, night: bool) -> tuple:
         """Shapes (N, SHAPE_COLUMNS), lights (L, LIGHT_COLUMNS) and footprints (C, 6) between two places at time t."""

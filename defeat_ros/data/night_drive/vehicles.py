@@ -29,12 +29,12 @@ class Vehicle:
     lamp: tuple[float, float]
 
 
-def vehicle(rng: np.random.Generator, lit: int) -> Vehicle:
-    """A random vehicle; `lit` is 0 for lights off, 1 for on, 2 for on and braking."""
+def vehicle(rng: np.random.Generator, lit: int, heavy: float = 0.18) -> Vehicle:
+    """A random vehicle, with probability `heavy` a van, lorry or bus; `lit`: 0 lights off, 1 on, 2 on and braking."""
     kind = rng.random()
-    if kind < 0.82:
+    if kind < 1.0 - heavy:
         return _car(rng, lit)
-    if kind < 0.94:
+    if kind < 1.0 - heavy / 3.0:
         return _van(rng, lit)
     return _bus(rng, lit)
 
