@@ -71,8 +71,12 @@ def write_drive(
     camera_info: bool = True,
     mount: bool = True,
     camera: CameraIntrinsics = CAMERA,
+    light: float = 1.0,
 ) -> Path:
-    """A bag of the drive with the topics of a rendered one; the images numbered in `damaged` do not decode."""
+    """A bag of the drive with the topics of a rendered one; the images numbered in `damaged` do not decode.
+
+    `light` is a factor on the images, below 1 for the same drive by night.
+    """
     make = bag_messages()
     stamps = stamps or [EPOCH_NS + index * PERIOD_NS for index in range(len(positions))]
     with BagWriter(path) as bag:
@@ -81,7 +85,7 @@ def write_drive(
             bag.write("/tf_static", tree, stamps[0])
         for index, (position, stamp) in enumerate(zip(positions, stamps, strict=True)):
             image, depth = draw(*position)
-            message = make.image(image, stamp_ns=stamp, frame_id="camera")
+            message = make.image((light * image).astype(np.uint8), stamp_ns=stamp, frame_id="camera")
             if index in damaged:
                 message.data = message.data[:100]
             written = EPOCH_NS + index * PERIOD_NS

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 from defeat_ros.data.night_drive import DriveConfig, DriveFrame, NightDrive
+from defeat_ros.data.night_drive.motion import EgoMotion
+from defeat_ros.data.night_drive.plan import KINDS, Plan
 from defeat_ros.data.night_drive.road import Road
+from defeat_ros.data.night_drive.street import Measures
+from defeat_ros.data.night_drive.traffic import Traffic
 from defeat_ros.errors import ConfigError, DefeatError
 
 SIZE = (160, 96)
@@ -222,3 +226,47 @@ class TestConfig:
     def test_odd_sizes_render(self) -> None:
         frame = make(size=(33, 47)).render(0)
         assert frame.image.shape == (47, 33, 3)
+
+
+class TestVaried:
+    @pytest.mark.parametrize("seed", range(6))
+    def test_truth_holds_and_the_same_seed_gives_the_same_bytes(self, seed: int) -> None:
+        drive = make(seconds=1.0, seed=seed, varied=True, night=bool(seed % 2))
+        frame = drive.render(3)
+        assert not np.isnan(frame.depth).any() and (frame.depth > 0.3).all()
+        assert pixels(frame) == pixels(make(seconds=1.0, seed=seed, varied=True, night=bool(seed % 2)).render(3))
+        down = rays(drive) @ frame.world_from_camera[:3, :3].T
+        ground = (down[..., 2] < -0.2) & (frame.depth < 30)
+        heights = to_world(drive, frame)[ground][:, 2]
+        assert heights.size == 0 or heights.min() > -0.01
+
+    def test_roads_cameras_and_speeds_differ(self) -> None:
+        plans = [Plan.draw(np.random.default_rng([seed, 5])) for seed in range(200)]
+        assert {plan.name for plan in plans} == {plan.name for plan in KINDS}
+        for low, high, values in (
+            (0.46, 1.3, [plan.focal[0] for plan in plans]), (0.85, 2.6, [plan.stretch for plan in plans]),
+            (1.1, 2.8, [plan.height_m[0] for plan in plans]), (3.5, 30.0, [plan.speed_mps[1] for plan in plans]),
+        ):  # fmt: skip
+            assert low <= min(values) and max(values) <= high
+            assert max(values) - min(values) > 0.6 * (high - low)
+        assert 0.1 < np.mean([plan.queue > 0 for plan in plans]) < 0.6
+
+    def test_day_and_night_are_twins(self) -> None:
+        day, night = (make(seconds=1.0, seed=9, varied=True, night=night).render(2) for night in (False, True))
+        np.testing.assert_array_equal(day.depth, night.depth)
+        np.testing.assert_array_equal(day.world_from_camera, night.world_from_camera)
+
+    def test_vehicles_ahead_in_a_queue_keep_clear_of_the_camera_and_of_each_other(self) -> None:
+        for seed in range(40):
+            plan = Plan.draw(np.random.default_rng([seed, 5]))
+            if not plan.queue:
+                continue
+            rng = np.random.default_rng(seed)
+            measures = Measures.draw(rng, plan)
+            ego = EgoMotion(rng, plan, measures.side * measures.lane / 2)
+            ahead = [m for m in Traffic(rng, measures, plan, 200.0, 5.0, False).movers if m.ahead_m]
+            assert len(ahead) == plan.queue
+            for t in (0.0, 2.0, 4.0):
+                ends = [(m.place(t, ego) - m.car.length / 2, m.place(t, ego) + m.car.length / 2) for m in ahead]
+                assert ends[0][0] > ego.travelled(t) + 2.5
+                assert all(behind[1] < before[0] for behind, before in pairwise(ends))

@@ -36,7 +36,7 @@ from defeat_ros.training.batches import ShuffledBatches, make_loader
 from defeat_ros.training.cache import ArrayFile, PreparedSource
 from defeat_ros.training.parallax import Parallax, parallax, view
 from defeat_ros.training.prepare import SourceSpec, prepare_source, resize_nearest
-from defeat_ros.training.triplets import TripletConfig, TripletDataset, choose_triplets, single_frames
+from defeat_ros.training.triplets import TripletConfig, TripletDataset, choose_triplets, find_twins, single_frames
 
 SIZE = (48, 64)
 DRIVE = [(0.05 * index, 0.2 * index) for index in range(8)]
@@ -372,6 +372,20 @@ class TestDataset:
         assert set(TripletDataset([part])[0]) == {"images", "K", "source", "index", "offset"}
         sample = TripletDataset([part], with_depth=True, with_motion=True)[0]
         assert all(torch.isnan(sample[name]).all() for name in ("depth", "distance", "support_from_target"))
+
+    def test_twins_lend_their_neighbours(self, tmp_path: Path) -> None:
+        paths = [write_drive(tmp_path / f"{light}", DRIVE, light=light) for light in (1.0, 0.5)]
+        other = write_drive(tmp_path / "other", [(x + 1.0, z) for x, z in DRIVE])
+        sources = [prepare_source(SourceSpec(path), SIZE, tmp_path / "cache") for path in (paths[0], other, paths[1])]
+        twins = find_twins(sources)
+        assert twins == {0: 2, 2: 0}
+        parts = [(source, choose_triplets(source)) for source in sources]
+        plain, crossed = TripletDataset(parts)[0], TripletDataset(parts, twins=twins)[0]
+        assert torch.equal(plain["images"][0], crossed["images"][0])
+        ratio = crossed["images"][1:].float().mean() / plain["images"][1:].float().mean()
+        assert ratio == pytest.approx(0.5, abs=0.02)
+        with pytest.raises(SourceError, match="twin"):
+            find_twins(sources[:2])
 
     def test_single_frames(self, prepared: PreparedSource) -> None:
         alone = (prepared, single_frames(prepared))

@@ -24,6 +24,7 @@ from defeat_ros.training.state import STATE_FILE, load_state
 STEPS = 4
 DRIVE = [(0.02 * index, 0.15 * index) for index in range(10)]
 LIMIT_S = 240
+FEATURES = ("objective.photometric=0", "objective.truth_features=1", "size=[128,128]")
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +209,34 @@ def test_metric_objectives_learn_metres(drive, tmp_path):
     assert read_checkpoint(tmp_path / "run" / "model.safetensors").provenance["metres_per_unit"] == 1.0
 
 
+def test_networks_can_be_trained_one_after_another(drive, tmp_path):
+    """Depth first, then features from truth, across light; what was learned before stays, and so do the metres."""
+    code, _, err = run(line(drive, tmp_path / "depth", "objective.photometric=0", "objective.truth=1", steps=1))
+    assert code == 0, err
+    night = write_drive(tmp_path / "night", DRIVE, light=0.25)
+    arguments = line(
+        drive, tmp_path / "features", "objective.photometric=0", "objective.truth_features=1", "data.twins=true",
+        steps=1, features=True,
+    )  # fmt: skip
+    start_from = str(tmp_path / "depth" / "model.safetensors")
+    code, _, err = run([*arguments, "--data", str(drive), str(night), "--checkpoint", start_from])
+    assert code == 0, err
+    about = read_checkpoint(tmp_path / "features" / "model.safetensors").provenance
+    assert about["untrained"] == ["pose_net"] and about["metres_per_unit"] == 1.0
+    before, after = weights(tmp_path / "depth"), weights(tmp_path / "features")
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"feat_net"}
+
+
+def test_recordings_with_and_without_truth_train_together(drive, tmp_path):
+    bare = write_drive(tmp_path / "bare", DRIVE, truth=False)
+    arguments = line(drive, tmp_path / "run", "objective.truth=1", "batch_size=8", steps=2)
+    code, _, err = run([*arguments, "--data", str(drive), str(bare)])
+    assert code == 0, err
+    sources = json.loads((tmp_path / "run" / "run.json").read_text())["sources"]
+    assert [source["samples"]["with_depth"] for source in sources] == [8, 0]
+
+
 class TestFaults:
     def test_weights_that_are_not_finite_stop_the_run_and_leave_the_batch(self, drive, tmp_path, capsys):
         model = DeFeatNet()
@@ -229,8 +258,10 @@ class TestFaults:
             (lambda p: write_drive(p, [(0.0, 0.0)] * 8), [], "static"),
             (lambda p: write_drive(p, DRIVE, truth=False), ["objective.velocity=1"], "no odometry"),
             (lambda p: write_drive(p, DRIVE, truth=False), ["objective.truth=1"], "no true depth"),
+            (lambda p: write_drive(p, DRIVE), [*FEATURES, "data.twins=true"], "twin"),
+            (lambda p: write_drive(p, DRIVE), ["data.twins=true"], "truth_features"),
         ],
-        ids=["no intrinsics", "too short", "static", "no odometry", "no depth"],
+        ids=["no intrinsics", "too short", "static", "no odometry", "no depth", "no twin", "twins for nothing"],
     )
     def test_data_that_cannot_teach(self, make, more, expected, tmp_path, capsys):
         assert main(line(make(tmp_path / "source"), tmp_path / "run", *more)) == 1

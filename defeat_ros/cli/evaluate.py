@@ -1,4 +1,4 @@
-"""The command `defeat-ros evaluate`: how far depth and odometry are from the truth."""
+"""The command `defeat-ros evaluate`: how far depth, odometry and features are from the truth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from defeat_ros.cli.common import Commands
 from defeat_ros.errors import ConfigError, SourceError
-from defeat_ros.evaluation.options import DepthEvaluation, OdometryEvaluation
+from defeat_ros.evaluation.options import DepthEvaluation, FeatureEvaluation, OdometryEvaluation
 from defeat_ros.files import json_text, write_json
 from defeat_ros.progress import progress_bar
 from defeat_ros.settings import build, entries
@@ -32,10 +32,11 @@ def add_evaluate(
         add_engine_options: adds the options that say which engine to make.
         make_engine: makes it from the parsed options.
     """
-    evaluate = add("evaluate", None, "errors of depth and odometry against truth")
-    kinds = evaluate.add_subparsers(required=True, metavar="depth|odometry")
+    evaluate = add("evaluate", None, "errors of depth, odometry and features against truth")
+    kinds = evaluate.add_subparsers(required=True, metavar="depth|odometry|features")
     _add_depth(kinds, add_engine_options, make_engine)
     _add_odometry(kinds, add_engine_options, make_engine)
+    _add_features(kinds, add_engine_options, make_engine)
 
 
 def _add_depth(kinds: Any, add_engine_options: Any, make_engine: Any) -> None:
@@ -66,6 +67,21 @@ def _add_odometry(kinds: Any, add_engine_options: Any, make_engine: Any) -> None
     _add_config(odometry, OdometryEvaluation)
     _add_out(odometry)
     add_engine_options(odometry)
+
+
+def _add_features(kinds: Any, add_engine_options: Any, make_engine: Any) -> None:
+    about = "how often features find the same point in another recording of the same world, beside ORB"
+    features = kinds.add_parser("features", help=about, description=about)
+    features.set_defaults(run=lambda options: _features(options, make_engine))
+    pairs = (
+        "pairs of bags with true depth and poses in one world: the same drive by day and by night, or twice the same"
+    )
+    features.add_argument("sources", nargs="+", metavar="SOURCE", help=pairs)
+    features.add_argument("--image-topic", metavar="TOPIC", help="images of bags, where they have several")
+    features.set_defaults(fps=None)
+    _add_config(features, FeatureEvaluation)
+    _add_out(features)
+    add_engine_options(features)
 
 
 def _add_sources(parser: argparse.ArgumentParser, count: str) -> None:
@@ -235,6 +251,32 @@ def _engine_pairs(options: argparse.Namespace, config: Any, make_engine: Any) ->
             runs[name] = {"frames": frames, "restarts": run.restarts, "warnings": run.warnings}
     mark = "" if engine.info.trained else "UNTRAINED"
     return pairs, {"checkpoint": asdict(engine.info)}, runs, mark
+
+
+def _features(options: argparse.Namespace, make_engine: Any) -> None:
+    from defeat_ros.evaluation.features import Matches
+    from defeat_ros.evaluation.features_run import measure_features
+    from defeat_ros.evaluation.tables import print_features
+    from defeat_ros.inference.measure import EngineFeatures
+
+    config = _config(FeatureEvaluation, options)
+    recordings = _open(options)
+    if len(recordings) % 2:
+        raise ConfigError(f"there are {len(recordings)} SOURCE, expected pairs of them")
+    engine = make_engine(options)
+    features_of = EngineFeatures(engine)
+    _make_out(options.out)
+    total, pairs = Matches(), {}
+    with progress_bar("matching", None) as advance:
+        for (name, first), (other, second) in zip(recordings[::2], recordings[1::2], strict=True):
+            found = measure_features(first, second, features_of, config, advance)
+            total.add(found)
+            pairs[f"{name} in {other}"] = found.report()
+    if len(pairs) > 1:
+        pairs["all"] = total.report()
+    report = {"checkpoint": asdict(engine.info), "protocol": asdict(config), "pairs": pairs}
+    _write(options.out, report)
+    _show(options, report, lambda: print_features(report, "" if engine.info.trained else "UNTRAINED"))
 
 
 def _make_out(out: Path | None) -> None:

@@ -89,3 +89,14 @@ def _print(table: Table) -> None:
     needed = wide.measure(table).maximum
     console = Console()
     (Console(width=needed) if console.width < needed else console).print(table)
+
+
+def print_features(report: dict[str, Any], mark: str = "") -> None:
+    """Print what `evaluate features` measured."""
+    title = f"features {mark} (within {report['protocol']['tolerance_px']:g} px of the truth)".replace("  ", " ")
+    names = ("orb", "features", "features_over_orb", "features_at_keypoints", "features_at_keypoints_over_orb")
+    table = _table(title, [""], ["points", "repeatable", *names])
+    for pair, scores in report["pairs"].items():
+        shown = ["-" if scores[name] is None else f"{scores[name]:.3f}" for name in ("repeatable", *names)]
+        table.add_row(pair, str(scores["points"]), *shown)
+    _print(table)

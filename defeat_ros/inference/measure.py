@@ -1,4 +1,4 @@
-"""Runs the engine over recordings with truth, for its depth and its odometry to be measured."""
+"""Runs the engine over recordings with truth, for its depth, odometry and features to be measured."""
 
 from __future__ import annotations
 
@@ -41,6 +41,24 @@ class EnginePredictor:
         assert made.depth is not None
         farthest = FARTHEST_UNIT * (made.metres_per_unit or 1.0)
         return np.where(np.isposinf(made.depth), np.float32(farthest), made.depth)
+
+
+class EngineFeatures:
+    """The engine's features of single frames."""
+
+    def __init__(self, engine: DepthEngine) -> None:
+        self._engine = engine
+
+    def __call__(self, frame: Frame) -> np.ndarray:
+        """(h, w, C) float32, of unit length over C.
+
+        Raises:
+            FrameError: the engine refuses the frame.
+        """
+        self._engine.reset()
+        made = self._engine(frame, ("features",))
+        assert made.features is not None
+        return made.features
 
 
 @dataclass

@@ -53,7 +53,7 @@ class Plan:
     speed_mps: Range = (8.5, 11.0)
     sway: float = 1.0
     queue: int = 0
-    queue_gap_m: Range = (7.0, 12.0)
+    queue_gap_m: Range = (2.5, 8.0)
     beside: float = 0.0
     oncoming_m: Range = (35.0, 120.0)
     heavy: float = 0.18

@@ -27,7 +27,8 @@ class Mover:
         offset: m left of the centre line.
         height: of the ground it stands on, m.
         car: what it is when it has lamps and a shadow.
-        headway_s: for vehicles ahead: how long after them the camera car passes, instead of start and speed; else 0.
+        headway_s: for the vehicle ahead: how long after it the camera car passes, instead of start and speed; else 0.
+        ahead_m: for those of a queue: how far ahead of the camera car they stay, instead of start and speed; else 0.
     """
 
     rows: np.ndarray
@@ -37,11 +38,14 @@ class Mover:
     height: float = 0.0
     car: Vehicle | None = None
     headway_s: float = 0.0
+    ahead_m: float = 0.0
 
     def place(self, t: float, ego: EgoMotion) -> float:
         """Where it is along the road at time t, m."""
         if self.headway_s:  # it keeps its distance in time: it was where we shall be, at our speed then
             return ego.travelled(t + self.headway_s) + 4.0
+        if self.ahead_m:
+            return ego.travelled(t) + self.ahead_m
         return self.start + self.speed * t
 
 
@@ -93,11 +97,11 @@ class Traffic:
         """Vehicles close behind one another ahead of us, the first in place of the one that keeps its distance."""
         rng, plan = self._rng, self._plan
         self.movers = [mover for mover in self.movers if not mover.headway_s]
-        mean, ahead = sum(plan.speed_mps) / 2, 3.0
+        ahead = 3.0  # where the camera car ends
         for _ in range(plan.queue):
             car = vehicle(rng, 2 if rng.random() < 0.5 else self._lit, plan.heavy)
-            middle = ahead + rng.uniform(*plan.queue_gap_m) - 4.0 + car.length / 2
-            self.movers.append(Mover(car.rows, 0, 0, self._lane, car=car, headway_s=(middle - 4.0) / mean))
+            middle = ahead + rng.uniform(*plan.queue_gap_m) + car.length / 2
+            self.movers.append(Mover(car.rows, 0, 0, self._lane, car=car, ahead_m=middle))
             ahead = middle + car.length / 2
 
     def _beside(self, length: float, seconds: float) -> None:
