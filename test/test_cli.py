@@ -13,6 +13,7 @@ import yaml
 
 from defeat_ros.cli import main
 from defeat_ros.data.bag import BagReader
+from defeat_ros.data.recording import open_recording
 from defeat_ros.networks import make_untrained
 
 
@@ -136,6 +137,20 @@ def test_play_is_handed_to_the_player(tmp_path, capfd):
     assert main(["play", "--rate", "2", str(tmp_path / "nowhere")]) == 1
     assert "nowhere does not exist" in capfd.readouterr().err
     assert main(["play", "--rate", "-2", str(tmp_path)]) == 2
+
+
+def test_many_drives_and_going_on_with_them(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    line = ["synth", str(tmp_path / "drives"), "--varied", "--seconds", "0.2", "--size", "64x64", "--seed", "7"]
+    assert main([*line, "--count", "2"]) == 0 and main([*line, "--count", "3", "--day"]) == 0
+    assert main([*line, "--count", "4"]) == 0
+    assert "2 drives rendered, 2 there before, night" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "drives").iterdir()}
+    assert names == {f"night_{seed}" for seed in range(7, 11)} | {f"day_{seed}" for seed in range(7, 10)}
+    images = [next(iter(open_recording(tmp_path / "drives" / name))) for name in ("night_7", "day_7", "night_8")]
+    assert np.array_equal(images[0].depth, images[1].depth) and not np.array_equal(images[0].depth, images[2].depth)
+    assert "count is 0" in failing(capsys, *line, "--count", "0")
+    (tmp_path / "file").write_text("")
+    assert "file" in failing(capsys, "synth", tmp_path / "file", "--count", "1")
 
 
 @pytest.mark.parametrize("line", [[], ["dance"], ["synth"], ["synth", "x", "--size", "480"], ["convert", "a"]])

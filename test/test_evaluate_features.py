@@ -77,4 +77,4 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "pairs" in capsys.readouterr().err
     bare = write_drive(tmp_path / "bare", DRIVE, truth=False)
     assert main(["evaluate", "features", str(day), str(bare), *engine]) == 1
-    assert "depth, pose" in capsys.readouterr().err
+    assert "true pose and true depth" in capsys.readouterr().err

@@ -65,6 +65,13 @@ class TestConfig:
             ({"size": [64, 64]}, FrameError, "at least 128"),
             ({"objective.photometric": 0}, ConfigError, "nothing to learn"),
             ({"objective.photometric": 0, "objective.truth": 1, "objective.velocity": 1}, ConfigError, "velocity"),
+            ({"objective.photometric": 0, "objective.velocity": 1}, ConfigError, "velocity"),
+            ({"data.twins": True}, ConfigError, "truth_features"),
+            (
+                {"objective.photometric": 0, "objective.truth_motion": 1, "loss.translation": "inverse_depth"},
+                ConfigError,
+                "depth learned beside",
+            ),
             ({"frozen": ["head"]}, ConfigError, "head"),
             ({"learning_rat": 1}, ConfigError, "did you mean 'learning_rate'"),
             ({"loss.margins": ["a"]}, ConfigError, "margins"),
@@ -348,6 +355,22 @@ def test_frozen_norms_keep_their_statistics():
     before = {name: tensor.clone() for name, tensor in learner.model.depth_net.state_dict().items()}
     learner(batch(), generator())
     assert all(torch.equal(tensor, before[name]) for name, tensor in learner.model.depth_net.state_dict().items())
+
+
+def test_true_features_take_only_pixels_whose_depth_agrees():
+    chosen = config(**{"objective.photometric": 0, "objective.truth_features": 1})
+    learner = Learner(make_model(chosen), chosen)
+    still, depth = torch.eye(4).repeat(2, 2, 1, 1), torch.full((2, 1, 128, 128), 10.0)
+    depth[..., :8, :] = torch.inf
+    given = replace(batch(), depth=depth, support_from_target=still)
+    hidden = replace(given, support_depth=torch.full((2, 2, 1, 128, 128), 5.0))
+    assert float(learner(hidden, generator())[1]["truth_features"]) == 0.0
+    seen = replace(given, support_depth=depth.repeat(2, 1, 1, 1, 1))
+    loss, terms = learner(seen, generator())
+    assert float(terms["truth_features"]) > 0.0 and set(terms) == {"truth_features", "loss"}
+    loss.backward()
+    nets = {name.split(".")[1] for name, p in learner.named_parameters() if p.grad is not None}
+    assert nets == {"feat_net"}
 
 
 def test_convention_of_the_translation_changes_the_motion():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from defeat_ros.checkpoint import read_checkpoint
 from defeat_ros.cli import main
 from defeat_ros.inference.engine import DepthEngine
 from defeat_ros.networks import DeFeatNet
-from defeat_ros.training.state import STATE_FILE, load_state
+from defeat_ros.training.state import STATE_FILE, load_state, save_state
 
 STEPS = 4
 DRIVE = [(0.02 * index, 0.15 * index) for index in range(10)]
@@ -169,6 +170,20 @@ def test_killed_and_resumed_ends_where_the_undisturbed_run_ends(undisturbed, dri
     assert code == 0 and "going on from step" in err and "went on from" in out
     assert_equal(weights(undisturbed[0]), weights(tmp_path / "run"))
     assert [p["step"] for p in json.loads((tmp_path / "run" / "metrics.json").read_text())["curve"]] == [2, 4]
+
+
+def test_runs_of_versions_that_knew_fewer_facts_go_on_and_export(undisturbed, drive, tmp_path, capsys):
+    folder = tmp_path / "old"
+    shutil.copytree(undisturbed[0], folder)
+    state = load_state(folder)
+    later = ("start.untrained", "start.metres_per_unit", "augment.zoom", "data.twins", "objective.truth_features")
+    assert set(later) <= set(state["facts"])
+    facts = {name: value for name, value in state["facts"].items() if name not in later}
+    save_state(folder, {**state, "facts": facts})
+    assert main(["export", str(folder), str(tmp_path / "w.safetensors")]) == 0
+    assert read_checkpoint(tmp_path / "w.safetensors").provenance["untrained"] == ["feat_net"]
+    assert main([*line(drive, folder), "--validation", str(drive)]) == 0
+    assert "going on" in capsys.readouterr().err
 
 
 def test_interrupted_saves_and_says_how_to_go_on(drive, tmp_path, capsys):

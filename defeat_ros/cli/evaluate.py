@@ -276,7 +276,8 @@ def _features(options: argparse.Namespace, make_engine: Any) -> None:
         pairs["all"] = total.report()
     report = {"checkpoint": asdict(engine.info), "protocol": asdict(config), "pairs": pairs}
     _write(options.out, report)
-    _show(options, report, lambda: print_features(report, "" if engine.info.trained else "UNTRAINED"))
+    learned = engine.info.trained and "features" not in engine.info.untrained
+    _show(options, report, lambda: print_features(report, "" if learned else "UNTRAINED"))
 
 
 def _make_out(out: Path | None) -> None:

@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         "--varied", action="store_true", help="any kind of road, traffic and camera, drawn by the seed: to train on"
     )
 
+    many = "so many drives, of the seeds from --seed on, into a folder OUT_BAG; those that are there already are kept"
+    synth.add_argument("--count", type=int, metavar="N", help=many)
+
     convert = add("convert", _convert, "video, image folder or KITTI layout to a rosbag")
     convert.add_argument(
         "source", type=Path, metavar="SOURCE", help="video, folder of images, KITTI raw or odometry drive"
@@ -145,11 +148,17 @@ def _engine(options: argparse.Namespace) -> Any:
 def _synth(options: argparse.Namespace) -> None:
     config = _drive(options)
     from defeat_ros.data.night_drive import NightDrive
-    from defeat_ros.data.synth import record_drive
+    from defeat_ros.data.synth import record_drive, record_drives
 
-    with progress_bar("rendering (the first time compiles, a minute)", config.frame_count) as advance:
-        record_drive(NightDrive(config), options.out, advance)
-    print(f"{config.frame_count} frames of seed {config.seed}, {'night' if config.night else 'day'}, in {options.out}")
+    light = "night" if config.night else "day"
+    count = 1 if options.count is None else options.count
+    with progress_bar("rendering (the first time compiles, a minute)", count * config.frame_count) as advance:
+        if options.count is None:
+            record_drive(NightDrive(config), options.out, advance)
+            print(f"{config.frame_count} frames of seed {config.seed}, {light}, in {options.out}")
+        else:
+            made = record_drives(config, count, options.out, advance)
+            print(f"{made} drives rendered, {count - made} there before, {light}, in {options.out}")
 
 
 def _convert(options: argparse.Namespace) -> None:

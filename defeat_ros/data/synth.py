@@ -1,21 +1,57 @@
-"""Records a rendered night drive, with its truth, to a bag."""
+"""Records rendered drives, with their truth, to bags."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from defeat_ros.data.bag import BagWriter, bag_messages
-from defeat_ros.data.night_drive import NightDrive
+from defeat_ros.data.night_drive import DriveConfig, NightDrive
+from defeat_ros.errors import ConfigError, OutputError
 from defeat_ros.frame import DEFAULT_FRAME_ID
 
 BASE_FRAME, WORLD_FRAME = "base_link", "world"
 
 TRUTH_VARIANCE = 1e-9
 """Of the true pose and twist: exact, yet not zero, which consumers take for 'unknown'."""
+
+
+def record_drives(config: DriveConfig, count: int, folder: Path, on_frame: Callable[[], None] = lambda: None) -> int:
+    """Render drives of consecutive seeds to `folder/night_SEED` or `folder/day_SEED`; complete ones are kept.
+
+    Args:
+        config: the first of them.
+        count: how many.
+        folder: made where it is missing.
+        on_frame: called for each frame, of those that are there already too.
+
+    Returns:
+        how many were rendered.
+
+    Raises:
+        ConfigError: `count` is below 1.
+        OutputError: the folder cannot be made, or a bag not be written.
+    """
+    if count < 1:
+        raise ConfigError(f"count is {count}, expected at least 1")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make '{folder}': {error.strerror}") from error
+    made = 0
+    for seed in range(config.seed, config.seed + count):
+        out = folder / f"{'night' if config.night else 'day'}_{seed}"
+        if out.exists():
+            for _ in range(config.frame_count):
+                on_frame()
+            continue
+        record_drive(NightDrive(replace(config, seed=seed)), out, on_frame)
+        made += 1
+    return made
 
 
 def record_drive(drive: NightDrive, out: Path, on_frame: Callable[[], None] = lambda: None) -> None:

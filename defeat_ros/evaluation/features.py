@@ -59,10 +59,10 @@ class Matches:
             setattr(self, name, getattr(self, name) + value)
 
     def report(self) -> dict[str, float | int | None]:
-        """Numbers of points, shares of them that were found, and ratios to ORB (None where that found nothing)."""
-        share = {name: count / self.points if self.points else 0.0 for name, count in vars(self).items()}
+        """Number of points, shares of them that were found, and ratios to ORB; None where there is nothing to share."""
+        share = {name: count / self.points if self.points else None for name, count in vars(self).items()}
         ratio = {
-            f"{name}_over_orb": share[name] / share["orb"] if share["orb"] else None
+            f"{name}_over_orb": getattr(self, name) / self.orb if self.orb else None
             for name in ("features", "features_at_keypoints")
         }
         return {**share, "points": self.points, **ratio}
@@ -87,7 +87,6 @@ def match(first: View, second: View, tolerance_px: float) -> Matches:
     rows, columns = np.divmod(_nearest(wanted, second.features.reshape(height * width, -1)), width)
     scale = np.array([second.image.shape[1] / width, second.image.shape[0] / height])
     dense = (np.stack([columns, rows], -1) + 0.5) * scale - 0.5
-    # Half a px of the feature map is what its grid alone costs.
     found.features = _close(dense, places, tolerance_px)
     if len(there):
         nearest = np.linalg.norm(there[None] - places[:, None], axis=-1).min(1)

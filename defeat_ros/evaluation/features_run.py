@@ -23,7 +23,7 @@ def measure_features(
     """Match frames of one recording with those of another that lie `config.offset` frames later.
 
     Raises:
-        SourceError: there is no pair of frames with depth, pose and camera.
+        SourceError: there is no pair of frames with depth, pose and camera, or they show nothing in common.
     """
     total, pairs = Matches(), 0
     views = (
@@ -36,8 +36,11 @@ def measure_features(
         on_pair()
     if not pairs:
         raise SourceError(
-            f"{first.path} and {second.path} have no two frames {config.offset} apart with depth, pose and intrinsics"
+            f"{first.path} and {second.path} have no two frames {config.offset} apart with an undistorted camera, true "
+            "pose and true depth of the image's size"
         )
+    if not total.points:
+        raise SourceError(f"no keypoint of {first.path} is seen in {second.path}, expected two views of one world")
     return total
 
 

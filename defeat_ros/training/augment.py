@@ -30,6 +30,7 @@ class Batch:
         K: (B, 3, 3) intrinsics, px.
         depth: (B, 1, H, W) true depth of the target, m, NaN where unknown, +Inf sky; None where not asked for.
         support_from_target: (F - 1, B, 4, 4) true motion, m, NaN where unknown; None where not asked for.
+        support_depth: (F - 1, B, 1, H, W) true depth of the support frames, as `depth`; None where not asked for.
         tracks: (F - 1, B, M, 4) corners x, y in the target and x, y in the support frame, px, NaN for none; None where
             not asked for.
     """
@@ -40,6 +41,7 @@ class Batch:
     depth: Tensor | None = None
     support_from_target: Tensor | None = None
     tracks: Tensor | None = None
+    support_depth: Tensor | None = None
 
 
 def augment(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Batch:
@@ -77,9 +79,9 @@ def _mirrored(batch: Batch, which: Tensor) -> Batch:
     frames = torch.where(mask, batch.frames.flip(-1), batch.frames)
     K = batch.K.clone()
     K[:, 0, 2] = torch.where(which, width - 1 - K[:, 0, 2], K[:, 0, 2])
-    depth = batch.depth
-    if depth is not None:
-        depth = torch.where(mask, depth.flip(-1), depth)
+    depth, support_depth = (
+        None if maps is None else torch.where(mask, maps.flip(-1), maps) for maps in (batch.depth, batch.support_depth)
+    )
     motion = batch.support_from_target
     if motion is not None:
         mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], device=motion.device))
@@ -90,7 +92,7 @@ def _mirrored(batch: Batch, which: Tensor) -> Batch:
             (width - 1 - tracks[..., 0], tracks[..., 1], width - 1 - tracks[..., 2], tracks[..., 3]), -1
         )
         tracks = torch.where(which[:, None, None], other, tracks)
-    return Batch(frames, frames, K, depth, motion, tracks)
+    return Batch(frames, frames, K, depth, motion, tracks, support_depth)
 
 
 def _zoomed(batch: Batch, which: Tensor, generator: torch.Generator) -> Batch:
@@ -118,16 +120,17 @@ def _zoomed(batch: Batch, which: Tensor, generator: torch.Generator) -> Batch:
     theta[:, :, 2] = (1 + 2 * shift / scale.new_tensor([width, height])) / scale - 1
     grid = F.affine_grid(theta, [count, 3, height, width], align_corners=False)
     frames = torch.stack([_taken(frame, grid, "bilinear") for frame in batch.frames])
-    depth = batch.depth
-    if depth is not None:
-        depth = _taken(depth, grid, "nearest")
+    depth = None if batch.depth is None else _taken(batch.depth, grid, "nearest")
+    support_depth = batch.support_depth
+    if support_depth is not None:
+        support_depth = torch.stack([_taken(maps, grid, "nearest") for maps in support_depth])
     tracks = batch.tracks
     if tracks is not None:
         tracks = torch.cat([mapped(ends) for ends in tracks.movedim(1, 0).split(2, -1)], -1).movedim(0, 1)
         here, most = tracks[..., :2], tracks.new_tensor([width - 0.5, height - 0.5])
         inside = ((here > -0.5) & (here < most)).all(-1, keepdim=True)
         tracks = torch.where(inside, tracks, torch.nan)
-    return Batch(frames, frames, K, depth, batch.support_from_target, tracks)
+    return Batch(frames, frames, K, depth, batch.support_from_target, tracks, support_depth)
 
 
 def _taken(maps: Tensor, grid: Tensor, mode: str) -> Tensor:
@@ -163,8 +166,8 @@ def _darkened(frames: Tensor, which: Tensor, generator: torch.Generator) -> Tens
     light = _uniform((size, 1, 1, 1), generator, 0.15, 0.7).to(frames.device)
     shot = _uniform((size, 1, 1, 1), generator, 0.0, 0.01).to(frames.device)
     read = _uniform((size, 1, 1, 1), generator, 0.0, 0.02).to(frames.device)
-    bright = _grey(frames).mean((0, 2, 3)) > BRIGHT_ENOUGH
-    which = which.to(frames.device) & bright
+    bright = _grey(frames).mean((2, 3)).amin(0) > BRIGHT_ENOUGH
+    which = which.to(frames.device) & bright  # all of its frames: twins are half dark
     if not bool(which.any()):
         return frames
     dark = frames[:, which].pow(gamma[which]) * light[which]

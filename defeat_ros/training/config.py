@@ -131,8 +131,16 @@ class TrainConfig:
         check_size((height, width), features=self.uses_features)
         if unknown := set(self.frozen) - set(NETWORKS):
             raise ConfigError(f"parameter 'frozen' is {sorted(unknown)}, expected some of {', '.join(NETWORKS)}")
+        if self.objective.velocity and not self.objective.photometric:
+            raise ConfigError("objective.velocity needs objective.photometric above 0, got 0")
         if not any(self.uses(name) for name in NETWORKS):
-            raise ConfigError("every weight of objective is 0, expected one above 0: there is nothing to learn")
+            names = "objective.photometric, truth, truth_motion and truth_features"
+            raise ConfigError(f"{names} are all 0, expected one above 0: there is nothing to learn")
+        if self.uses("pose_net") and not self.uses("depth_net") and self.loss.translation == "inverse_depth":
+            raise ConfigError(
+                "loss.translation is 'inverse_depth', which takes the depth learned beside the motion: expected "
+                "objective.photometric or objective.truth above 0"
+            )
         if not any(self.trains(name) for name in NETWORKS):
             raise ConfigError(
                 f"parameter 'frozen' is {list(self.frozen)}, expected a network left that an objective needs"
@@ -140,17 +148,16 @@ class TrainConfig:
         levels = len(self.loss.contrasts)
         if self.uses_features and not self.checkpoint and levels > self.network.n_dims:
             raise ConfigError(f"loss has {levels} contrasts, expected at most network.n_dims, {self.network.n_dims}")
-        if self.objective.velocity and not self.objective.photometric:
-            raise ConfigError("objective.velocity needs objective.photometric above 0, got 0")
         if self.data.twins and not self.objective.truth_features:
             raise ConfigError("data.twins needs objective.truth_features above 0, got 0")
-        if self.data.twins and (self.uses("pose_net")):
+        if self.data.twins and self.uses("pose_net"):
             raise ConfigError("data.twins is for features alone: expected objective.photometric and truth_motion of 0")
 
     @property
     def metric(self) -> bool:
-        """Whether the run learns metres."""
-        return bool(self.objective.velocity or self.objective.truth or self.objective.truth_motion)
+        """Whether the run learns depth in metres."""
+        motion = self.objective.truth_motion > 0 and self.uses("depth_net")
+        return self.objective.velocity > 0 or self.objective.truth > 0 or motion
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -170,7 +177,7 @@ class TrainConfig:
     @property
     def uses_tracks(self) -> bool:
         """Whether samples need tracked corners."""
-        return self.uses_motion and self.objective.tracks > 0
+        return self.uses("depth_net") and self.uses_motion and self.objective.tracks > 0
 
     @property
     def uses_features(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from defeat_ros.errors import CheckpointError, ConfigError, OutputError, SourceError
 from defeat_ros.networks import DeFeatNet
 from defeat_ros.settings import build, entries
-from defeat_ros.training.config import TrainConfig
+from defeat_ros.training.config import NETWORKS, TrainConfig
 from defeat_ros.training.state import STATE_FILE, load_state
 
 RUN_FILE = "run.json"
@@ -85,18 +86,24 @@ def _model_of_run(folder: Path) -> DeFeatNet:
         "trained": True,
         "input_size": list(config.size),
         "translation": config.loss.translation,
-        "metres_per_unit": 1.0 if config.metric else state["facts"]["start.metres_per_unit"],
+        "metres_per_unit": 1.0 if config.metric else state["facts"].get("start.metres_per_unit"),
         "steps": progress["step"],
         "minutes": round(progress["seconds"] / 60, 2),
         "metrics": curve[-1]["scores"] if curve else {},
         "metrics_step": curve[-1]["step"] if curve else None,
-        "untrained": [name for name in state["facts"]["start.untrained"] if not config.trains(name)],
+        "untrained": [name for name in _untrained_at_start(state["facts"], config) if not config.trains(name)],
         "data": about.get("sources", []),
         "command": about.get("command", ""),
         "commit": about.get("commit", ""),
         "config": facts,
     }
     return model.eval()
+
+
+def _untrained_at_start(facts: Mapping[str, Any], config: TrainConfig) -> list[str]:
+    # Runs of the first versions did not note it.
+    untrained: list[str] = facts.get("start.untrained", [] if config.checkpoint else list(NETWORKS))
+    return untrained
 
 
 def _read_run(folder: Path) -> dict[str, Any]:

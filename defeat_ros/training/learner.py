@@ -12,13 +12,16 @@ from defeat_ros.losses import DeFeatLoss, contrastive_loss, find_correspondences
 from defeat_ros.networks import DeFeatNet
 from defeat_ros.training.augment import Batch
 from defeat_ros.training.config import TrainConfig
-from defeat_ros.warp import reproject, support_from_target
+from defeat_ros.warp import reproject, sample, support_from_target
 
 OFFSETS = (-1, 1)
 """The support frames: the one before the target and the one after it."""
 
 ROTATION_WEIGHT = 10.0
 """Of true rotations, per rad, against true translations, per m: 0.1 rad shifts the view like a metre does at 10 m."""
+
+SAME_DEPTH = 0.05
+"""Largest relative difference of depth at which two pixels count as the same point."""
 
 Terms = dict[str, Tensor]
 Poses = list[tuple[Tensor, Tensor]]
@@ -41,7 +44,8 @@ class Learner(nn.Module):
         """Loss of a batch.
 
         Args:
-            batch: samples; frames in the order target, previous, next, or the target alone where no motion is used.
+            batch: samples; frames in the order target, previous, next, or the target alone where no objective needs
+                its neighbours.
             generator: of the losses' random choices.
 
         Returns:
@@ -69,7 +73,7 @@ class Learner(nn.Module):
             extra["truth_motion"] = weights.truth_motion * motion_loss(motions, batch.support_from_target)
         if weights.truth_features:
             extra["truth_features"] = weights.truth_features * self._true_contrast(batch, features, generator)
-        if weights.tracks and poses and disps:
+        if self.config.uses_tracks:
             assert batch.tracks is not None and motions is not None
             size_hw = (batch.frames.shape[3], batch.frames.shape[4])
             errors = [track_loss(disp, size_hw, batch.K, motions, batch.tracks) for disp in disps.values()]
@@ -96,19 +100,22 @@ class Learner(nn.Module):
     def _true_contrast(
         self, batch: Batch, features: Sequence[Tensor | None], generator: torch.Generator | None
     ) -> Tensor:
-        """Contrastive loss where true depth and motion say which pixels correspond."""
-        assert batch.depth is not None and batch.support_from_target is not None
+        """Contrastive loss where true depth and motion say which pixels show the same point."""
+        assert batch.depth is not None and batch.support_from_target is not None and batch.support_depth is not None
         config, target = self.config.loss, features[0]
         assert target is not None
         known = torch.isfinite(batch.depth[:, 0])
         depth = batch.depth.nan_to_num(FARTHEST_UNIT, posinf=FARTHEST_UNIT)
         losses = []
-        for other, motion in zip(features[1:], batch.support_from_target, strict=True):
+        for other, motion, shown in zip(features[1:], batch.support_from_target, batch.support_depth, strict=True):
             assert other is not None
             posed = ~motion.isnan().flatten(1).any(1)
             motion = torch.where(posed[:, None, None], motion, torch.eye(4, device=motion.device))
             coords, z = reproject(depth, batch.K, motion)
-            seen = known & posed[:, None, None] & (z[:, 0] > 0)
+            # What is hidden there, or drove on, has another depth: its nearest neighbour's tells without mixing edges.
+            there = sample(shown.nan_to_num(0.0, posinf=0.0), coords.round())
+            same = (there - z).abs()[:, 0] <= SAME_DEPTH * z[:, 0]
+            seen = known & same & posed[:, None, None] & (z[:, 0] > 0)
             found = find_correspondences(coords, seen, config.correspondences, generator)
             losses.append(contrastive_loss(target, other, found, config.contrasts, generator))
         return torch.stack(losses).mean()
@@ -118,7 +125,7 @@ class Learner(nn.Module):
         if not poses:
             return None
         mean_inverse = None
-        if disps and self.config.loss.translation == "inverse_depth":
+        if self.config.loss.translation == "inverse_depth":
             mean_inverse = (1.0 / disp_to_depth(finest(disps))).mean((1, 2, 3))
         found = [support_from_target(pose, offset, mean_inverse) for pose, offset in zip(poses, OFFSETS, strict=True)]
         return torch.stack(found)

@@ -248,7 +248,7 @@ def to_batch(item: Mapping[str, torch.Tensor], device: torch.device) -> Batch:
     frames = to_tensor(item["images"].transpose(0, 1).contiguous(), device)
     moved = {name: tensor.to(device, non_blocking=True) for name, tensor in item.items() if name != "images"}
     depth = moved.get("depth")
-    motion, tracks = moved.get("support_from_target"), moved.get("tracks")
+    motion, tracks, support_depth = (moved.get(name) for name in ("support_from_target", "tracks", "support_depth"))
     return Batch(
         frames=frames,
         seen=frames,
@@ -256,6 +256,7 @@ def to_batch(item: Mapping[str, torch.Tensor], device: torch.device) -> Batch:
         depth=None if depth is None else depth.float()[:, None],
         support_from_target=None if motion is None else motion.transpose(0, 1),
         tracks=None if tracks is None else tracks.transpose(0, 1),
+        support_depth=None if support_depth is None else support_depth.float().transpose(0, 1)[:, :, None],
     )
 
 

@@ -129,7 +129,7 @@ class Monitor:
 
 @torch.no_grad()
 def picture_of(learner: Learner, batch: Batch) -> np.ndarray:
-    """What the networks make of the first samples: image, depth and, where motion is learned, warps and their error.
+    """What the networks make of the first samples: image, depth, features, and with both depth and motion the warps.
 
     Returns:
         (H, W, 3) uint8 RGB, a row for each sample.

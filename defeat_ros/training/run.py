@@ -202,11 +202,16 @@ def _start(config: TrainConfig) -> dict[str, Any]:
     if not config.checkpoint:
         return {"start.untrained": list(NETWORKS), "start.metres_per_unit": None}
     said = read_checkpoint(config.checkpoint).provenance
-    keeps = not (config.trains("depth_net") or config.trains("pose_net"))
-    return {
-        "start.untrained": said.get("untrained", []),
-        "start.metres_per_unit": said.get("metres_per_unit") if keeps else None,
-    }
+    listed = said.get("untrained")
+    untrained = listed if isinstance(listed, list) else []
+    untrained = untrained if said.get("trained", True) else list(NETWORKS)
+    metres = None if config.trains("depth_net") else said.get("metres_per_unit")
+    if config.objective.truth_motion and metres is None and not config.metric and "depth_net" not in untrained:
+        raise ConfigError(
+            f"objective.truth_motion teaches metres, but the depth of '{config.checkpoint}' is in units of its own: "
+            "expected objective.truth above 0 beside it"
+        )
+    return {"start.untrained": untrained, "start.metres_per_unit": metres}
 
 
 def _open_folder(folder: Path) -> None:

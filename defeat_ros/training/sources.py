@@ -88,15 +88,18 @@ def prepare_training_data(
         if source.depth_known is None or not source.depth_known.any():
             raise SourceError(_NO_DEPTH.format(source.name))
         prints[f"validation {text}"] = _fingerprint(source)
-    if objective.needs_true_depth and not any(counts["samples"].get("with_depth") for counts in told):
-        raise SourceError(_NO_DEPTH.format(parts[0][0].name))
-    if objective.needs_true_motion and not any(counts["samples"].get("with_odometry") for counts in told):
-        raise SourceError(_NO_MOTION.format(parts[0][0].name))
+    needed = {"with_depth": objective.needs_true_depth, "with_odometry": objective.needs_true_motion}
+    for (wanted, asked), message in zip(needed.items(), (_NO_DEPTH, _NO_MOTION), strict=True):
+        if asked and not any(one["samples"][wanted] for one in told):
+            raise SourceError(message.format(parts[0][0].name))
+    if objective.truth_features and not any(all(one["samples"][name] for name in needed) for one in told):
+        raise SourceError("no recording has both true depth and odometry, expected one for objective.truth_features")
     dataset = TripletDataset(
         parts,
         with_depth=objective.needs_true_depth,
         with_motion=objective.needs_true_motion,
         with_tracks=config.uses_tracks,
+        with_support_depth=objective.truth_features > 0,
         twins=find_twins([source for source, _ in parts]) if config.data.twins else None,
     )
     return TrainingData(dataset, held_out, told, prints)

@@ -13,7 +13,8 @@ import torch
 
 from defeat_ros.errors import ConfigError, OutputError, TrainingError
 from defeat_ros.files import write_whole
-from defeat_ros.training.config import OPERATIONAL
+from defeat_ros.settings import entries
+from defeat_ros.training.config import OPERATIONAL, TrainConfig
 
 STATE_FILE = "last.ckpt"
 FORMAT = 1
@@ -73,6 +74,7 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], folder: Pa
     Raises:
         ConfigError: one differs; the message names which, with both values.
     """
+    before = {**_defaults(before, now), **before}
     names = [name for name in sorted({*before, *now}) if name not in OPERATIONAL]
     wrong = [
         f"{name}: {before.get(name)!r} then, {now.get(name)!r} now" for name in names if _differ(before, now, name)
@@ -81,6 +83,13 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], folder: Pa
         more = f"; and {len(wrong) - 4} more" if len(wrong) > 4 else ""
         listed = "; ".join(wrong[:4])
         raise ConfigError(f"'{folder}' holds a run with another configuration ({listed}{more}); use a new --out")
+
+
+def _defaults(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What an older version, which did not know some of the facts, took them for."""
+    parameters = {entry.name: entry.default for entry in entries(TrainConfig)}
+    started = {name: value for name, value in now.items() if name.startswith("start.")}
+    return {name: value for name, value in {**parameters, **started}.items() if name not in before and name in now}
 
 
 def _differ(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> bool:

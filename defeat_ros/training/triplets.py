@@ -160,6 +160,7 @@ class TripletDataset(Dataset[Sample]):
     - `K` (3, 3) float32, px,
     - `source`, `index`, `offset` int64: which recording, the target's number in it, how far its neighbours are,
     - with_depth: `depth` (h, w) float32 m, NaN none, +Inf sky,
+    - with_support_depth: `support_depth` (2, h, w), the same of the frames before and after,
     - with_motion: `support_from_target` (2, 4, 4) float32 m and `distance` (2,) float32 m, NaN unknown; before, after.
 
     - with_tracks: `tracks` (2, TRACKS, 4) float32: corners x, y in the target and x, y in the neighbour, px, NaN beyond
@@ -167,7 +168,7 @@ class TripletDataset(Dataset[Sample]):
 
     Args:
         parts: recordings with what was chosen of them; all of one size, all with neighbours or all without.
-        with_depth, with_motion, with_tracks: whether samples have these.
+        with_depth, with_motion, with_tracks, with_support_depth: whether samples have these.
         twins: for recordings, by number, another one from which the neighbours' images are taken; see `find_twins`.
 
     Raises:
@@ -180,6 +181,7 @@ class TripletDataset(Dataset[Sample]):
         with_depth: bool = False,
         with_motion: bool = False,
         with_tracks: bool = False,
+        with_support_depth: bool = False,
         twins: Mapping[int, int] | None = None,
     ) -> None:
         sizes, single = {source.size_hw for source, _ in parts}, {not chosen.offsets.any() for _, chosen in parts}
@@ -189,7 +191,7 @@ class TripletDataset(Dataset[Sample]):
         self.sources = [source for source, _ in parts]
         self.lengths = [len(chosen) for _, chosen in parts]
         self.with_depth, self.with_motion, self.with_tracks = with_depth, with_motion, with_tracks
-        self._twins = dict(twins or {})
+        self.with_support_depth, self._twins = with_support_depth, dict(twins or {})
         self.size_hw = sizes.pop()
         self._single = single.pop()
         self._source = np.repeat(np.arange(len(parts)), self.lengths)
@@ -224,6 +226,9 @@ class TripletDataset(Dataset[Sample]):
         }
         if self.with_depth:
             batch["depth"] = self._depths(source, target)
+        if self.with_support_depth:
+            pair = [self._depths(source, target - offset), self._depths(source, target + offset)]
+            batch["support_depth"] = np.stack(pair, 1)
         if self.with_motion:
             motions = self._motions(source, target, offset)
             batch["support_from_target"] = motions

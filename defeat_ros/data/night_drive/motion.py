@@ -25,7 +25,7 @@ class EgoMotion:
         self._swing = np.array([2.2, 1.2]) * (plan.sway * rng.uniform(0.5, 1.0, 2))
         self._rate = 2 * math.pi / rng.uniform([9.0, 4.5], [16.0, 7.0])
         self._phase = rng.uniform(0, 2 * math.pi, 12)
-        self._wander = rng.uniform(0.08, 0.25)
+        self._wander = plan.sway * rng.uniform(0.08, 0.25)
         self._bounce = rng.uniform(0.6, 1.2)
 
     def travelled(self, t: float) -> float:

@@ -23,8 +23,8 @@ class Plan:
         blocks: probabilities of the styles of `buildings`.
         junctions, lamps, trees: whether there are side streets, street lamps, trees along the kerb.
         wall: probability that a wall, hedge or fence lines a block; wall_m its height, wall_gap_m behind the kerb.
-        speed_mps: mean speed of the camera car; sway: factor on its swings in speed, lane and pitch.
-        queue: vehicles close ahead beyond the first; queue_gap_m between them.
+        speed_mps: mean speed of the camera car; sway: factor on its swings in speed and lane.
+        queue: vehicles close ahead, in place of the one that may drive there; queue_gap_m between them.
         beside: probability of vehicles in the further lanes.
         oncoming_m: range of the gaps in oncoming traffic where it is loose.
         heavy: share of vans, lorries and buses.
@@ -127,7 +127,7 @@ KINDS = (
     Plan("street", wall=0.25, lane_m=(2.6, 3.6), walk_m=(1.0, 4.5), speed_mps=(5.0, 14.0)),
     Plan(
         "alley", lane_m=(1.7, 2.5), walk_m=(0.5, 1.4), roadside_m=(0.15, 0.15, 2.0), wall=0.5, wall_gap_m=(0.1, 0.5),
-        blocks=(0.45, 0.2, 0.3, 0.05, 0.0), speed_mps=(3.0, 8.0), trees=False, oncoming_m=(120.0, 400.0),
+        blocks=(0.45, 0.2, 0.3, 0.05, 0.0), speed_mps=(3.0, 8.0), sway=0.35, trees=False, oncoming_m=(120.0, 400.0),
     ),
     Plan(
         "avenue", lane_m=(2.9, 3.5), walk_m=(2.5, 6.0), roadside_m=(3.3, 3.6, 6.8), parked=False, beside=0.6, wall=0.1,

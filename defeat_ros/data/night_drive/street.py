@@ -166,7 +166,10 @@ class Street:
             s += rng.uniform(9, 19)
         for _ in range(int((b - a) / 22)):
             self._put(
-                props.clutter(rng), rng.uniform(a + 4, b - 4), side * (m.half + m.walk - 0.9), math.pi * (side < 0)
+                props.clutter(rng),
+                rng.uniform(a + 4, b - 4),
+                side * (m.half + max(m.walk - 0.9, m.walk / 2)),
+                math.pi * (side < 0),
             )
         for _ in range(int((b - a) / 40)):
             driving = side == m.side

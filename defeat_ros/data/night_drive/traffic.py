@@ -71,13 +71,14 @@ class Traffic:
     def _oncoming(self, length: float, seconds: float) -> None:
         rng = self._rng
         speed = rng.uniform(8, 13) * sum(self._plan.speed_mps) / sum(Plan().speed_mps)
-        s = rng.uniform(25, 60)
+        s, end = rng.uniform(25, 60), 0.0
         while s < length + speed * seconds:
             car = vehicle(rng, self._lit, self._plan.heavy)
+            s = max(s, end + car.length / 2 + 1.0)
+            end = s + car.length / 2
             self.movers.append(Mover(car.rows, s, -speed, -self._lane + rng.uniform(-0.2, 0.2), car=car))
             low, high = self._plan.oncoming_m
             s += rng.uniform(14, 30) if rng.random() < 0.35 else rng.uniform(low, high)
-            s += max(car.length - low, 0.0)
 
     def _on_foot(self, length: float) -> None:
         rng, m = self._rng, self._m
