@@ -25,7 +25,7 @@ from defeat_ros.training.state import STATE_FILE, load_state, save_state
 STEPS = 4
 DRIVE = [(0.02 * index, 0.15 * index) for index in range(10)]
 LIMIT_S = 240
-FEATURES = ("objective.photometric=0", "objective.truth_features=1", "size=[128,128]")
+FEATURES = ("objective.photometric=0", "objective.truth_features=1")
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +279,8 @@ class TestFaults:
         ids=["no intrinsics", "too short", "static", "no odometry", "no depth", "no twin", "twins for nothing"],
     )
     def test_data_that_cannot_teach(self, make, more, expected, tmp_path, capsys):
-        assert main(line(make(tmp_path / "source"), tmp_path / "run", *more)) == 1
+        features = "data.twins=true" in more
+        assert main(line(make(tmp_path / "source"), tmp_path / "run", *more, features=features)) == 1
         said = capsys.readouterr().err
         assert expected in said and "Traceback" not in said
 
