@@ -148,6 +148,11 @@ def test_many_drives_and_going_on_with_them(capsys: pytest.CaptureFixture[str], 
     assert names == {f"night_{seed}" for seed in range(7, 11)} | {f"day_{seed}" for seed in range(7, 10)}
     images = [next(iter(open_recording(tmp_path / "drives" / name))) for name in ("night_7", "day_7", "night_8")]
     assert np.array_equal(images[0].depth, images[1].depth) and not np.array_equal(images[0].depth, images[2].depth)
+    assert "is a bag" in failing(capsys, *line[:1], tmp_path / "drives" / "day_7", *line[2:], "--count", "1")
+    assert "expected 3 of (64, 64)" in failing(capsys, *line, "--seconds", "0.3", "--count", "1")
+    (tmp_path / "drives" / "night_6").mkdir()
+    assert "no rendered drive" in failing(capsys, *line, "--seed", "6", "--count", "1")
+    assert "seed" in failing(capsys, *line, "--seed", str(2**31 - 1), "--count", "2")
     assert "count is 0" in failing(capsys, *line, "--count", "0")
     (tmp_path / "file").write_text("")
     assert "file" in failing(capsys, "synth", tmp_path / "file", "--count", "1")

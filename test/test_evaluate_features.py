@@ -57,7 +57,7 @@ def test_places_agree_with_the_world_and_hidden_points_are_left_out() -> None:
 
 def test_nothing_to_match_is_no_error() -> None:
     blank = replace(view(0.0, 0.0, "place"), image=np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-    assert match(blank, blank, 2.0) == Matches()
+    assert match(blank, blank, 2.0) == Matches(pairs=1)
     assert Matches().report()["features_over_orb"] is None
 
 

@@ -80,7 +80,7 @@ def _add_features(kinds: Any, add_engine_options: Any, make_engine: Any) -> None
     features.add_argument("--image-topic", metavar="TOPIC", help="images of bags, where they have several")
     features.set_defaults(fps=None)
     _add_config(features, FeatureEvaluation)
-    _add_out(features)
+    _add_out(features, "summary.json")
     add_engine_options(features)
 
 
@@ -93,8 +93,8 @@ def _add_sources(parser: argparse.ArgumentParser, count: str) -> None:
     )
 
 
-def _add_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, metavar="DIR", help="new folder for summary.json and pictures")
+def _add_out(parser: argparse.ArgumentParser, holds: str = "summary.json and pictures") -> None:
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"new folder for {holds}")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
@@ -262,7 +262,7 @@ def _features(options: argparse.Namespace, make_engine: Any) -> None:
     config = _config(FeatureEvaluation, options)
     recordings = _open(options)
     if len(recordings) % 2:
-        raise ConfigError(f"there are {len(recordings)} SOURCE, expected pairs of them")
+        raise ConfigError(f"the number of SOURCEs is {len(recordings)}, expected pairs of them")
     engine = make_engine(options)
     features_of = EngineFeatures(engine)
     _make_out(options.out)

@@ -54,7 +54,10 @@ def _parser() -> argparse.ArgumentParser:
         "--varied", action="store_true", help="any kind of road, traffic and camera, drawn by the seed: to train on"
     )
 
-    many = "so many drives, of the seeds from --seed on, into a folder OUT_BAG; those that are there already are kept"
+    many = (
+        "N drives, of the seeds from --seed on, into OUT_BAG/night_SEED or OUT_BAG/day_SEED; those that are there "
+        "already are kept, so the same command goes on"
+    )
     synth.add_argument("--count", type=int, metavar="N", help=many)
 
     convert = add("convert", _convert, "video, image folder or KITTI layout to a rosbag")

@@ -11,7 +11,8 @@ import numpy as np
 
 from defeat_ros.data.bag import BagWriter, bag_messages
 from defeat_ros.data.night_drive import DriveConfig, NightDrive
-from defeat_ros.errors import ConfigError, OutputError
+from defeat_ros.data.recording import is_bag, open_recording
+from defeat_ros.errors import ConfigError, OutputError, SourceError
 from defeat_ros.frame import DEFAULT_FRAME_ID
 
 BASE_FRAME, WORLD_FRAME = "base_link", "world"
@@ -33,11 +34,15 @@ def record_drives(config: DriveConfig, count: int, folder: Path, on_frame: Calla
         how many were rendered.
 
     Raises:
-        ConfigError: `count` is below 1.
-        OutputError: the folder cannot be made, or a bag not be written.
+        ConfigError: `count` is below 1, or the last seed too large.
+        OutputError: the folder is a bag or cannot be made, a bag cannot be written, or what lies there is no drive of
+            this length and size.
     """
     if count < 1:
         raise ConfigError(f"count is {count}, expected at least 1")
+    replace(config, seed=config.seed + count - 1)  # refuses a last seed that is too large before any work
+    if folder.is_dir() and is_bag(folder):
+        raise OutputError(f"'{folder}' is a bag, expected a folder for {count} of them")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -46,12 +51,30 @@ def record_drives(config: DriveConfig, count: int, folder: Path, on_frame: Calla
     for seed in range(config.seed, config.seed + count):
         out = folder / f"{'night' if config.night else 'day'}_{seed}"
         if out.exists():
+            _check_same(out, config)
             for _ in range(config.frame_count):
                 on_frame()
             continue
         record_drive(NightDrive(replace(config, seed=seed)), out, on_frame)
         made += 1
     return made
+
+
+def _check_same(bag: Path, config: DriveConfig) -> None:
+    """Raise OutputError unless the bag can be a drive of this length and size."""
+    try:
+        recording = open_recording(bag)
+        first = next(iter(recording))
+    except (SourceError, StopIteration) as error:
+        raise OutputError(
+            f"'{bag}' exists and is no rendered drive: {error}; remove it or name another folder"
+        ) from error
+    size = first.frame and first.frame.size_hw[::-1]
+    if (recording.expected, size) != (config.frame_count, config.size):
+        raise OutputError(
+            f"'{bag}' exists with {recording.expected} frames of {size}, expected {config.frame_count} of "
+            f"{config.size}; remove it or name another folder"
+        )
 
 
 def record_drive(drive: NightDrive, out: Path, on_frame: Callable[[], None] = lambda: None) -> None:

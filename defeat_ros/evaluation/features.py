@@ -40,6 +40,7 @@ class Matches:
     """Counts; they add up over pairs of images.
 
     Attributes:
+        pairs: of images.
         points: ORB's keypoints of the first image whose true place in the second one is visible.
         repeatable: those with a keypoint of the second image within the tolerance of that place.
         orb: those whose nearest ORB descriptor lies there.
@@ -47,6 +48,7 @@ class Matches:
         features_at_keypoints: the same among the second image's keypoints, as ORB has to choose.
     """
 
+    pairs: int = 0
     points: int = 0
     repeatable: int = 0
     orb: int = 0
@@ -65,7 +67,7 @@ class Matches:
             f"{name}_over_orb": getattr(self, name) / self.orb if self.orb else None
             for name in ("features", "features_at_keypoints")
         }
-        return {**share, "points": self.points, **ratio}
+        return {**share, "pairs": self.pairs, "points": self.points, **ratio}
 
 
 def match(first: View, second: View, tolerance_px: float) -> Matches:
@@ -79,7 +81,7 @@ def match(first: View, second: View, tolerance_px: float) -> Matches:
     (here, mine), (there, theirs) = (_keypoints(orb, view.image) for view in (first, second))
     places, visible = true_places(here, first, second)
     here, mine, places = here[visible], mine[visible], places[visible]
-    found = Matches(points=len(here))
+    found = Matches(pairs=1, points=len(here))
     if not len(here):
         return found
     wanted = _sampled(first, here)
@@ -151,6 +153,8 @@ def _sampled(view: View, points: np.ndarray) -> np.ndarray:
 
 def _nearest(wanted: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """For each row the number of the candidate at the least distance."""
+    # Squares are expanded: in float32, neighbours that differ by little would change places.
+    wanted, candidates = wanted.astype(np.float64), candidates.astype(np.float64)
     squares = (candidates**2).sum(1)
     return np.concatenate([
         (squares - 2.0 * wanted[k : k + _CHUNK] @ candidates.T).argmin(1) for k in range(0, len(wanted), _CHUNK)

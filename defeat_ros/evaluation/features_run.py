@@ -25,16 +25,15 @@ def measure_features(
     Raises:
         SourceError: there is no pair of frames with depth, pose and camera, or they show nothing in common.
     """
-    total, pairs = Matches(), 0
+    total = Matches()
     views = (
         _views(recording, features_of, config, start) for recording, start in ((first, 0), (second, config.offset))
     )
     for one, other in zip(*views, strict=False):
         if one is not None and other is not None:
             total.add(match(one, other, config.tolerance_px))
-            pairs += 1
         on_pair()
-    if not pairs:
+    if not total.pairs:
         raise SourceError(
             f"{first.path} and {second.path} have no two frames {config.offset} apart with an undistorted camera, true "
             "pose and true depth of the image's size"

@@ -65,7 +65,7 @@ class FeatureEvaluation:
     """Options of `evaluate features`."""
 
     offset: int = option(2, "frames by which the second recording's frame is later", minimum=0, maximum=1000)
-    every: int = option(10, "measure every so manieth pair of frames", minimum=1, maximum=100_000)
+    every: int = option(10, "measure one pair of frames in so many", minimum=1, maximum=100_000)
     tolerance_px: float = option(
         3.0, "how far from its true place a match may lie, px of the image", minimum=0.1, maximum=100.0
     )

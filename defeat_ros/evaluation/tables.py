@@ -95,8 +95,11 @@ def print_features(report: dict[str, Any], mark: str = "") -> None:
     """Print what `evaluate features` measured."""
     title = f"features {mark} (within {report['protocol']['tolerance_px']:g} px of the truth)".replace("  ", " ")
     names = ("orb", "features", "features_over_orb", "features_at_keypoints", "features_at_keypoints_over_orb")
-    table = _table(title, [""], ["points", "repeatable", *names])
+    table = _table(title, [""], ["pairs", "points", "repeatable", *names])
     for pair, scores in report["pairs"].items():
         shown = ["-" if scores[name] is None else f"{scores[name]:.3f}" for name in ("repeatable", *names)]
-        table.add_row(pair, str(scores["points"]), *shown)
+        table.add_row(pair, str(scores["pairs"]), str(scores["points"]), *shown)
     _print(table)
+    print(
+        "shares of ORB's keypoints that are seen in the other image; features search all its pixels, at_keypoints ORB's"
+    )
