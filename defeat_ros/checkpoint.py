@@ -61,6 +61,12 @@ class Checkpoint:
 TRANSLATIONS = ("inverse_depth", "scene_units")
 
 
+def untrained_of(provenance: Mapping[str, Any]) -> list[str]:
+    """The networks that a weight file says were never trained; none where it does not say."""
+    listed = provenance.get("untrained")
+    return listed if isinstance(listed, list) else []
+
+
 def translation_of(provenance: Mapping[str, Any]) -> str:
     """What the pose net's translation is multiplied by to give scene units.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from defeat_ros.checkpoint import TRANSLATIONS, Checkpoint, read_checkpoint, translation_of
+from defeat_ros.checkpoint import TRANSLATIONS, Checkpoint, read_checkpoint, translation_of, untrained_of
 from defeat_ros.errors import CheckpointError
 from defeat_ros.inference.backends import Backend, make_backend
 from defeat_ros.inference.config import DepthConfig
@@ -65,8 +65,7 @@ class EngineInfo:
             return cls("", "", True, *runs)
         told = checkpoint.provenance
         trained = bool(told.get("trained", True))
-        listed = told.get("untrained")
-        listed = listed if isinstance(listed, list) else []
+        listed = untrained_of(told)
         untrained = tuple(result for net, result in OUTPUT_OF.items() if net in listed)
         return cls(checkpoint.path.name, checkpoint.sha256, trained, *runs, translation_of(told), untrained)
 

@@ -107,6 +107,8 @@ def _zoomed(batch: Batch, which: Tensor, generator: torch.Generator) -> Batch:
     scale = torch.stack((magnify / stretch, magnify * stretch), -1).clamp(min=1.0)
     scale = torch.where(which[:, None], scale, torch.ones(())).to(device)
     shift = _uniform((count, 2), generator, 0.0, 1.0).to(device) * (scale - 1) * scale.new_tensor([width, height])
+    if not bool(which.any()):
+        return batch
 
     def mapped(points: Tensor) -> Tensor:
         per_sample = (count,) + (1,) * (points.dim() - 2) + (2,)

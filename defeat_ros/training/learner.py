@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from defeat_ros.evaluation.features import SAME_DEPTH
 from defeat_ros.geometry import FARTHEST_UNIT, NEAREST_UNIT, disp_to_depth
 from defeat_ros.losses import DeFeatLoss, contrastive_loss, find_correspondences, track_loss
 from defeat_ros.networks import DeFeatNet
@@ -19,9 +20,6 @@ OFFSETS = (-1, 1)
 
 ROTATION_WEIGHT = 10.0
 """Of true rotations, per rad, against true translations, per m: 0.1 rad shifts the view like a metre does at 10 m."""
-
-SAME_DEPTH = 0.05
-"""Largest relative difference of depth at which two pixels count as the same point."""
 
 Terms = dict[str, Tensor]
 Poses = list[tuple[Tensor, Tensor]]

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from defeat_ros.checkpoint import read_checkpoint, translation_of
+from defeat_ros.checkpoint import read_checkpoint, translation_of, untrained_of
 from defeat_ros.errors import BackendError, ConfigError, OutputError
 from defeat_ros.files import write_json
 from defeat_ros.settings import values
@@ -79,10 +79,11 @@ def train(
         CheckpointError: see `make_model`.
         BackendError: there is no such device.
     """
-    config = _with_convention(config)
+    said = read_checkpoint(config.checkpoint).provenance if config.checkpoint else {}
+    config = _with_convention(config, said)
     _open_folder(folder)
     with only_run(folder) if first_process() else nullcontext():
-        return _train(config, data, validation, folder, command)
+        return _train(config, said, data, validation, folder, command)
 
 
 def first_process() -> bool:
@@ -91,14 +92,19 @@ def first_process() -> bool:
 
 
 def _train(
-    config: TrainConfig, data: Sequence[str], validation: Sequence[str], folder: Path, command: str
+    config: TrainConfig,
+    said: Mapping[str, Any],
+    data: Sequence[str],
+    validation: Sequence[str],
+    folder: Path,
+    command: str,
 ) -> TrainSummary:
     prepared = prepare_training_data(config, data, validation, Path(config.data.cache or folder / "cache"))
     world = config.devices * config.num_nodes
     if not config.max_steps and not config.max_minutes:
         config = replace(config, max_steps=max(1, EPOCHS * len(prepared.dataset) // (config.batch_size * world)))
     facts = {name: value for name, value in values(config).items() if name != "data.cache"}
-    facts |= {**prepared.fingerprints, **_start(config), "world_size": world}
+    facts |= {**prepared.fingerprints, **_start(config, said), "world_size": world}
     state = _join(folder, facts)
     fabric = make_fabric(config)
     fabric.launch()
@@ -189,22 +195,18 @@ def _fit(
     )
 
 
-def _with_convention(config: TrainConfig) -> TrainConfig:
-    """Weights to fine-tune bring what their pose net's translation means."""
+def _with_convention(config: TrainConfig, said: Mapping[str, Any]) -> TrainConfig:
+    """Weights to fine-tune, of which `said` tells, bring what their pose net's translation means."""
     if not config.checkpoint:
         return config
-    translation = translation_of(read_checkpoint(config.checkpoint).provenance)
-    return replace(config, loss=replace(config.loss, translation=translation))
+    return replace(config, loss=replace(config.loss, translation=translation_of(said)))
 
 
-def _start(config: TrainConfig) -> dict[str, Any]:
-    """What the weights that are started from say of themselves, as far as it still holds when the run is over."""
+def _start(config: TrainConfig, said: Mapping[str, Any]) -> dict[str, Any]:
+    """What of that which the weights that are started from say of themselves still holds when the run is over."""
     if not config.checkpoint:
         return {"start.untrained": list(NETWORKS), "start.metres_per_unit": None}
-    said = read_checkpoint(config.checkpoint).provenance
-    listed = said.get("untrained")
-    untrained = listed if isinstance(listed, list) else []
-    untrained = untrained if said.get("trained", True) else list(NETWORKS)
+    untrained = [name for name in NETWORKS if not said.get("trained", True) or name in untrained_of(said)]
     metres = None if config.trains("depth_net") else said.get("metres_per_unit")
     if config.objective.truth_motion and metres is None and not config.metric and "depth_net" not in untrained:
         raise ConfigError(
