@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 
 from defeat_ros.errors import ConfigError, FrameError, OutputError, TrainingError
 from defeat_ros.geometry import disp_to_depth
+from defeat_ros.losses import LossConfig, true_depth_loss
 from defeat_ros.networks import DeFeatNet
 from defeat_ros.training.augment import Batch, augment
 from defeat_ros.training.collapse import PATIENCE, CollapseWatch
 from defeat_ros.training.config import AugmentConfig, TrainConfig, load_train_config, parameters_yaml
 from defeat_ros.training.initial import MOTION_GAIN, make_model, parameter_groups, set_modes
-from defeat_ros.training.learner import Learner, depth_loss, motion_loss, velocity_loss
+from defeat_ros.training.learner import Learner, motion_loss, velocity_loss
 from defeat_ros.training.schedule import Schedule
 from defeat_ros.training.state import check_same_run, load_state, save_state
 from defeat_ros.warp import motion, support_from_target
@@ -257,11 +258,31 @@ class TestObjectives:
         disps = {("disp", s): torch.rand(1, 1, 32 >> s, 32 >> s) * 0.5 + 0.01 for s in (0,)}
         truth = disp_to_depth(disps["disp", 0]).clone()
         truth[..., :5] = torch.nan
-        assert float(depth_loss(disps, truth)) == pytest.approx(0.0, abs=1e-6)
-        assert float(depth_loss(disps, truth * 2)) == pytest.approx(np.log(2), rel=1e-4)
-        assert float(depth_loss(disps, torch.full_like(truth, torch.nan))) == 0.0
+        plain, ours = LossConfig(truth_scale_free=0, truth_differences=0), LossConfig()
         far = {("disp", 0): torch.zeros(1, 1, 32, 32)}
-        assert float(depth_loss(far, torch.full_like(truth, torch.inf))) == pytest.approx(0.0, abs=1e-6)
+        for chosen in (plain, ours):
+            assert float(true_depth_loss(disps, truth, chosen)) == pytest.approx(0.0, abs=1e-6)
+            assert float(true_depth_loss(disps, torch.full_like(truth, torch.nan), chosen)) == 0.0
+            sky = true_depth_loss(far, torch.full_like(truth, torch.inf), chosen)
+            assert float(sky) == pytest.approx(0.0, abs=1e-6)
+        assert float(true_depth_loss(disps, truth * 2, plain)) == pytest.approx(np.log(2), rel=1e-4)
+        assert float(true_depth_loss(disps, truth * 2, ours)) == pytest.approx(0.1 * np.log(2), rel=1e-3)
+
+    def test_shape_is_learned_while_the_scale_is_off(self):
+        flat = torch.full((1, 1, 32, 32), 0.1, requires_grad=True)
+        truth = disp_to_depth(flat.detach()).repeat(1, 1, 1, 1) * 1.5
+        truth[..., :10] *= 0.8  # still farther than what is said, but nearer than the rest
+        pulls = {}
+        for share in (0.0, 0.9):
+            chosen = LossConfig(truth_scale_free=share, truth_differences=0)
+            true_depth_loss({("disp", 0): flat}, truth, chosen).backward()
+            pulls[share] = (float(flat.grad[..., :10].mean()), float(flat.grad[..., 10:].mean()))
+            flat.grad = None
+        assert pulls[0.0][0] > 0 and pulls[0.0][1] > 0, "all of it is pushed away"
+        assert pulls[0.9][0] < 0 < pulls[0.9][1], "the nearer part comes nearer"
+        differences = LossConfig(truth_scale_free=1.0, truth_differences=1.0)
+        true_depth_loss({("disp", 0): flat}, truth, differences).backward()
+        assert float(flat.grad[..., 9].sum()) < 0 < float(flat.grad[..., 10].sum())
 
     def test_lengths_and_motions_against_truth(self):
         truth = motion(torch.zeros(2, 3), torch.tensor([[0.0, 0, 2], [0, 3, 4]])).view(2, 1, 4, 4)
@@ -355,6 +376,26 @@ def test_frozen_norms_keep_their_statistics():
     before = {name: tensor.clone() for name, tensor in learner.model.depth_net.state_dict().items()}
     learner(batch(), generator())
     assert all(torch.equal(tensor, before[name]) for name, tensor in learner.model.depth_net.state_dict().items())
+
+
+def test_only_samples_without_truth_are_explained_by_their_neighbours():
+    chosen = config(**{"objective.truth": 1, "objective.tracks": 0, "objective.photometric_where": "no_truth"})
+    learner = Learner(make_model(chosen), chosen).eval()
+    given = batch()
+    assert given.depth is not None
+    given.depth[1] = torch.nan
+    loss, terms = learner(given, generator())
+    alone = Batch(given.frames[:, 1:], given.seen[:, 1:], given.K[1:], given.depth[1:])
+    of_one = learner(alone, generator())[1]
+    for name in ("photometric", "smoothness", "feature"):
+        torch.testing.assert_close(terms[name], of_one[name])
+    plain = float(loss.detach() - terms["truth"])
+    assert plain == pytest.approx(float(of_one["loss"]) / 2, rel=1e-4)
+    given.depth[1] = 5.0
+    loss, terms = learner(given, generator())
+    assert float(loss.detach()) == pytest.approx(float(terms["truth"]))
+    with pytest.raises(ConfigError, match="photometric_where"):
+        config(**{"objective.photometric_where": "no_truth"})
 
 
 def test_true_features_take_only_pixels_whose_depth_agrees():

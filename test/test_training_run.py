@@ -245,11 +245,15 @@ def test_networks_can_be_trained_one_after_another(drive, tmp_path):
 
 def test_recordings_with_and_without_truth_train_together(drive, tmp_path):
     bare = write_drive(tmp_path / "bare", DRIVE, truth=False)
+    parked = write_drive(tmp_path / "parked", [(0.0, 0.0)] * 8)
     arguments = line(drive, tmp_path / "run", "objective.truth=1", "batch_size=8", steps=2)
-    code, _, err = run([*arguments, "--data", str(drive), str(bare)])
-    assert code == 0, err
+    code, _, err = run([*arguments, "--data", str(parked), str(drive), str(bare)])
+    assert code == 0 and "left out: parked has nothing to learn motion from" in err, err
     sources = json.loads((tmp_path / "run" / "run.json").read_text())["sources"]
-    assert [source["samples"]["with_depth"] for source in sources] == [8, 0]
+    assert [source["samples"]["with_depth"] for source in sources[1:]] == [8, 0]
+    assert "nothing to learn" in sources[0]["left_out"] and "samples" not in sources[0]
+    code, _, err = run([*arguments[:-2], "--data", str(parked), str(parked)])
+    assert code == 1 and "none of the 2 recordings can be learned from" in err
 
 
 class TestFaults:

@@ -32,6 +32,10 @@ class LossConfig:
     feature_weight: float = option(1.0, "weight of the warped features' error; 0 leaves it out", minimum=0)
     contrastive_weight: float = option(1.0, "weight of the contrastive loss; 0 leaves it out", minimum=0)
     correspondences: int = option(15000, "most pairs of pixels between a target and a support frame", minimum=1)
+    truth_scale_free: float = option(
+        0.9, "share of an image's common error of true log depth that is forgiven", minimum=0, maximum=1
+    )
+    truth_differences: float = option(0.3, "weight of differences of true log depth between pixels", minimum=0)
     margins: tuple[float, ...] = option((0.5,), "distance that features of different points are to have", minimum=0)
     alphas: tuple[float, ...] = option((0.0,), "least distance of a negative from the match, px", minimum=0)
     betas: tuple[float, ...] = option((0.0,), "largest distance of a negative, px; 0: no limit", minimum=0)

@@ -8,6 +8,7 @@ import shutil
 import socket
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -199,16 +200,18 @@ def put_in_place(scratch: Path, folder: Path, fingerprint: str) -> None:
     Raises:
         OutputError: it cannot be done.
     """
-    if open_cache(folder, fingerprint) is not None:  # in use, perhaps
-        shutil.rmtree(scratch, ignore_errors=True)
-        return
     try:
-        if folder.exists():
-            shutil.rmtree(folder)
-        scratch.rename(folder)
+        # Not replaced without a look: another process may have finished it since, and be reading it.
+        with suppress(OSError):
+            scratch.rename(folder)
+            return
+        if open_cache(folder, fingerprint) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            scratch.rename(folder)
     except OSError as error:
-        if not (folder / ABOUT).is_file():
+        if open_cache(folder, fingerprint) is None:
             raise OutputError(f"cannot write '{folder}': {error.strerror}") from error
+    finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 

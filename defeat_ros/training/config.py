@@ -29,6 +29,11 @@ class ObjectiveConfig:
     """What is learned from. Weights; 0 leaves a part out, and what only it needs is not computed."""
 
     photometric: float = option(1.0, "reprojection of the neighbouring frames: needs no labels", minimum=0.0)
+    photometric_where: str = option(
+        "all",
+        "no_truth: only for samples without true depth, in runs that learn from objective.truth as well",
+        choices=("all", "no_truth"),
+    )
     features: bool = option(True, "learn features too, and let them judge the reprojection (the full DeFeat-Net)")
     tracks: float = option(0.1, "tracked corners: depth and motion land them where they went; no labels", minimum=0.0)
     velocity: float = option(0.0, "length of the motion against an odometry: learns metres", minimum=0.0)
@@ -133,6 +138,8 @@ class TrainConfig:
             raise ConfigError(f"parameter 'frozen' is {sorted(unknown)}, expected some of {', '.join(NETWORKS)}")
         if self.objective.velocity and not self.objective.photometric:
             raise ConfigError("objective.velocity needs objective.photometric above 0, got 0")
+        if self.objective.photometric_where == "no_truth" and not self.objective.truth:
+            raise ConfigError("objective.photometric_where 'no_truth' needs objective.truth above 0, got 0")
         if not any(self.uses(name) for name in NETWORKS):
             names = "objective.photometric, truth, truth_motion and truth_features"
             raise ConfigError(f"{names} are all 0, expected one above 0: there is nothing to learn")
@@ -182,9 +189,13 @@ class TrainConfig:
     @property
     def uses_features(self) -> bool:
         """Whether the feature net is trained."""
+        return self.uses_judges or self.objective.truth_features > 0
+
+    @property
+    def uses_judges(self) -> bool:
+        """Whether features judge the reprojection and learn from it."""
         judged = self.loss.feature_weight > 0 or self.loss.contrastive_weight > 0
-        judges = self.objective.features and self.objective.photometric > 0 and judged
-        return judges or self.objective.truth_features > 0
+        return self.objective.features and self.objective.photometric > 0 and judged
 
     def uses(self, name: str) -> bool:
         """Whether an objective needs one of `NETWORKS`."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from defeat_ros.evaluation.features import SAME_DEPTH
-from defeat_ros.geometry import FARTHEST_UNIT, NEAREST_UNIT, disp_to_depth
-from defeat_ros.losses import DeFeatLoss, contrastive_loss, find_correspondences, track_loss
+from defeat_ros.geometry import FARTHEST_UNIT, disp_to_depth
+from defeat_ros.losses import DeFeatLoss, contrastive_loss, find_correspondences, track_loss, true_depth_loss
 from defeat_ros.networks import DeFeatNet
 from defeat_ros.training.augment import Batch
 from defeat_ros.training.config import TrainConfig
@@ -22,6 +20,7 @@ ROTATION_WEIGHT = 10.0
 """Of true rotations, per rad, against true translations, per m: 0.1 rad shifts the view like a metre does at 10 m."""
 
 Terms = dict[str, Tensor]
+Disps = dict[tuple[str, int], Tensor]
 Poses = list[tuple[Tensor, Tensor]]
 
 
@@ -53,23 +52,19 @@ class Learner(nn.Module):
         terms: Terms = {}
         disps = self.model.depth_net(_channels_last(batch.seen[0])) if self.config.uses("depth_net") else {}
         poses = self.poses(batch.seen) if self.config.uses_motion else []
-        features = self.features(batch.seen) if self.config.uses_features else [None] * (1 + len(OFFSETS))
+        features = self.features(batch.seen) if weights.truth_features else None
         if weights.photometric:
-            judged = features if weights.features else [None] * len(features)
-            loss, terms = self.criterion(
-                disps, batch.frames[0], list(batch.frames[1:]), poses, OFFSETS, batch.K,
-                judged[0], judged[1:] if judged[0] is not None else None, generator,
-            )  # fmt: skip
+            loss, terms = self._photometric(batch, disps, poses, features, generator)
             parts.append(weights.photometric * loss)
         extra: Terms = {}
         if weights.truth:
             assert batch.depth is not None
-            extra["truth"] = weights.truth * depth_loss(disps, batch.depth)
+            extra["truth"] = weights.truth * true_depth_loss(disps, batch.depth, self.config.loss)
         motions = self.motions(disps, poses)
         if weights.truth_motion:
             assert batch.support_from_target is not None
             extra["truth_motion"] = weights.truth_motion * motion_loss(motions, batch.support_from_target)
-        if weights.truth_features:
+        if features is not None:
             extra["truth_features"] = weights.truth_features * self._true_contrast(batch, features, generator)
         if self.config.uses_tracks:
             assert batch.tracks is not None and motions is not None
@@ -95,18 +90,40 @@ class Learner(nn.Module):
         # One batch, so that batch norm sees target and support frames with the same statistics.
         return list(self.model.feat_net(_channels_last(seen.flatten(0, 1))).float().chunk(len(seen)))
 
-    def _true_contrast(
-        self, batch: Batch, features: Sequence[Tensor | None], generator: torch.Generator | None
-    ) -> Tensor:
+    def _photometric(
+        self, batch: Batch, disps: Disps, poses: Poses, features: list[Tensor] | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, Terms]:
+        """The losses of plain video, for the samples that they are to be computed for, and their terms."""
+        rows, share = torch.arange(batch.K.shape[0], device=batch.K.device), 1.0
+        if self.config.objective.photometric_where == "no_truth":
+            assert batch.depth is not None
+            unknown = batch.depth.isnan().flatten(1).all(1)
+            share = float(unknown.float().mean())
+            # At least one: every network has to have a gradient where several processes exchange them.
+            rows = rows[unknown] if share else rows[:1]
+        frames = batch.frames[:, rows]
+        if not self.config.uses_judges:
+            features = None
+        elif features is None:
+            features = self.features(batch.seen[:, rows])
+        else:
+            features = [maps[rows] for maps in features]
+        loss, terms = self.criterion(
+            {key: disp[rows] for key, disp in disps.items()}, frames[0], list(frames[1:]),
+            [(axisangle[rows], shift[rows]) for axisangle, shift in poses], OFFSETS, batch.K[rows],
+            features and features[0], features and features[1:], generator,
+        )  # fmt: skip
+        # A sample counts the same whatever others its batch holds.
+        return share * loss, terms
+
+    def _true_contrast(self, batch: Batch, features: list[Tensor], generator: torch.Generator | None) -> Tensor:
         """Contrastive loss where true depth and motion say which pixels show the same point."""
         assert batch.depth is not None and batch.support_from_target is not None and batch.support_depth is not None
-        config, target = self.config.loss, features[0]
-        assert target is not None
+        config, (target, *others) = self.config.loss, features
         known = torch.isfinite(batch.depth[:, 0])
         depth = batch.depth.nan_to_num(FARTHEST_UNIT, posinf=FARTHEST_UNIT)
         losses = []
-        for other, motion, shown in zip(features[1:], batch.support_from_target, batch.support_depth, strict=True):
-            assert other is not None
+        for other, motion, shown in zip(others, batch.support_from_target, batch.support_depth, strict=True):
             posed = ~motion.isnan().flatten(1).any(1)
             motion = torch.where(posed[:, None, None], motion, torch.eye(4, device=motion.device))
             coords, z = reproject(depth, batch.K, motion)
@@ -118,7 +135,7 @@ class Learner(nn.Module):
             losses.append(contrastive_loss(target, other, found, config.contrasts, generator))
         return torch.stack(losses).mean()
 
-    def motions(self, disps: dict[tuple[str, int], Tensor], poses: Poses) -> Tensor | None:
+    def motions(self, disps: Disps, poses: Poses) -> Tensor | None:
         """Motions (F - 1, B, 4, 4) of the support frames, as the losses take them at the finest scale."""
         if not poses:
             return None
@@ -129,27 +146,9 @@ class Learner(nn.Module):
         return torch.stack(found)
 
 
-def finest(disps: dict[tuple[str, int], Tensor]) -> Tensor:
+def finest(disps: Disps) -> Tensor:
     """The disparity of the finest scale, float32."""
     return disps[min(disps)].float()
-
-
-def depth_loss(disps: dict[tuple[str, int], Tensor], depth: Tensor) -> Tensor:
-    """Mean absolute difference of log depth over all scales; learns metres.
-
-    Args:
-        disps: see `DepthNet`.
-        depth: (B, 1, H, W), m, NaN unknown, +Inf sky, which counts as the far end of the networks' range.
-    """
-    losses = []
-    for (_, scale), disp in disps.items():
-        step = 2**scale
-        truth = depth[..., step // 2 :: step, step // 2 :: step]
-        known = ~truth.isnan()
-        wanted = truth.nan_to_num(1.0, posinf=FARTHEST_UNIT).clamp(NEAREST_UNIT, FARTHEST_UNIT).log()
-        error = (disp_to_depth(disp.float()).log() - wanted).abs()
-        losses.append(torch.where(known, error, 0.0).sum() / known.sum().clamp(min=1))
-    return torch.stack(losses).mean()
 
 
 def motion_loss(motions: Tensor | None, truth: Tensor) -> Tensor:
@@ -176,7 +175,7 @@ def velocity_loss(motions: Tensor | None, truth: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def health(disps: dict[tuple[str, int], Tensor], motions: Tensor | None) -> Terms:
+def health(disps: Disps, motions: Tensor | None) -> Terms:
     """Signs of collapse: spread and mean of log depth, and length of the motion in mean depths; none without depth."""
     if not disps:
         return {}

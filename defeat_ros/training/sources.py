@@ -37,7 +37,7 @@ class TrainingData:
     Attributes:
         dataset: the samples.
         validation: recordings to measure on.
-        told: for each recording its name, frames, samples and what was left out, as plain values.
+        told: for each recording its name and frames, its samples or why it is left out, as plain values.
         fingerprints: by recording, changes with what is learned from or measured on.
     """
 
@@ -65,8 +65,10 @@ def prepare_training_data(
 ) -> TrainingData:
     """Prepare all recordings, with a progress bar and a line on each, on stderr.
 
+    One of several recordings that has no sample, as where the car only stands, is left out with a line that says why.
+
     Raises:
-        SourceError: a recording cannot be used, lacks the truth it is wanted for, or no sample is left.
+        SourceError: a recording cannot be read, or lacks the truth it is wanted for; no sample is left.
         OutputError: the cache cannot be written.
     """
     if not data:
@@ -77,12 +79,22 @@ def prepare_training_data(
     for text in data:
         source = _prepare(text, config, cache)
         alone = not config.uses_neighbours
-        chosen = single_frames(source) if alone else choose_triplets(source, config.data.triplets)
+        try:
+            chosen = single_frames(source) if alone else choose_triplets(source, config.data.triplets)
+        except SourceError as error:
+            if len(data) == 1:
+                raise
+            told.append({"name": source.name, "frames": len(source), "left_out": str(error)})
+            print(f"left out: {error}", file=sys.stderr)
+            continue
         counts = chosen.counts | _counted_truth(source, chosen, objective)
         parts.append((source, chosen))
         told.append({"name": source.name, "frames": len(source), "samples": counts, "skipped": source.skipped})
         prints[f"data {text}"] = _fingerprint(source, chosen.targets, chosen.offsets)
         _tell(source, counts)
+    if not parts:
+        raise SourceError(f"none of the {len(data)} recordings can be learned from; the first: {told[0]['left_out']}")
+    told_of_used = [one["samples"] for one in told if "samples" in one]
     held_out = [_prepare(text, config, cache) for text in validation]
     for text, source in zip(validation, held_out, strict=True):
         if source.depth_known is None or not source.depth_known.any():
@@ -90,9 +102,9 @@ def prepare_training_data(
         prints[f"validation {text}"] = _fingerprint(source)
     needed = {"with_depth": objective.needs_true_depth, "with_odometry": objective.needs_true_motion}
     for (wanted, asked), message in zip(needed.items(), (_NO_DEPTH, _NO_MOTION), strict=True):
-        if asked and not any(one["samples"][wanted] for one in told):
+        if asked and not any(samples[wanted] for samples in told_of_used):
             raise SourceError(message.format(parts[0][0].name))
-    if objective.truth_features and not any(all(one["samples"][name] for name in needed) for one in told):
+    if objective.truth_features and not any(all(samples[name] for name in needed) for samples in told_of_used):
         raise SourceError("no recording has both true depth and odometry, expected one for objective.truth_features")
     dataset = TripletDataset(
         parts,
