@@ -190,11 +190,21 @@ class TestTruth:
 
 class TestRoad:
     def test_pose_is_smooth_and_measures_arc_length(self) -> None:
-        road = Road(np.random.default_rng(1), -10.0, 300.0)
+        road = Road(np.random.default_rng(1), -10.0, 300.0, 0.0, np.random.default_rng(2))
+        assert not road.table[:, 5:].any()
         s = np.arange(0.0, 250.0, 0.13)
         points = np.array([road.pose(value)[:2] for value in s])
         np.testing.assert_allclose(np.linalg.norm(np.diff(points, axis=0), axis=1), 0.13, rtol=1e-3)
         assert np.abs(road.curvature(s)).max() < 1 / 100
+
+    def test_hills_are_no_steeper_than_asked(self) -> None:
+        for seed in range(20):
+            road = Road(np.random.default_rng(1), -10.0, 300.0, 0.08, np.random.default_rng(seed))
+            s = np.linspace(0.0, 290.0, 500)
+            assert 0.01 < np.abs(road.slope(s)).max() <= 0.08
+            np.testing.assert_allclose(np.gradient(road.elevation(s), s)[1:-1], road.slope(s)[1:-1], atol=1e-3)
+            at = np.array([road.pose(value, 3.0)[:2] for value in s])
+            np.testing.assert_allclose(road.nearest(at), s, atol=0.1)
 
 
 class TestConfig:
@@ -237,11 +247,12 @@ class TestVaried:
         assert pixels(frame) == pixels(make(seconds=1.0, seed=seed, varied=True, night=bool(seed % 2)).render(3))
         down = rays(drive) @ frame.world_from_camera[:3, :3].T
         ground = (down[..., 2] < -0.2) & (frame.depth < 30)
-        heights = to_world(drive, frame)[ground][:, 2]
-        assert heights.size == 0 or heights.min() > -0.01
+        points = to_world(drive, frame)[ground]
+        above = points[:, 2] - drive._road.elevation(drive._road.nearest(points[:, :2]))
+        assert above.size == 0 or above.min() > -0.02
 
     def test_roads_cameras_and_speeds_differ(self) -> None:
-        plans = [Plan.draw(np.random.default_rng([seed, 5])) for seed in range(200)]
+        plans = [Plan.draw(seed) for seed in range(200)]
         assert {plan.name for plan in plans} == {plan.name for plan in KINDS}
         for low, high, values in (
             (0.46, 1.3, [plan.focal[0] for plan in plans]), (0.85, 2.6, [plan.stretch for plan in plans]),
@@ -251,6 +262,26 @@ class TestVaried:
             assert max(values) - min(values) > 0.6 * (high - low)
         assert 0.1 < np.mean([plan.queue > 0 for plan in plans]) < 0.6
 
+    def test_some_roads_are_hilly(self) -> None:
+        slopes = [Plan.draw(seed).hills for seed in range(200)]
+        assert 0.2 < np.mean([slope > 0 for slope in slopes]) < 0.6 and 0.08 < max(slopes) <= 0.1
+
+    @pytest.mark.parametrize("seed", [seed for seed in range(40) if Plan.draw(seed).hills > 0.05][:4])
+    def test_the_ground_of_a_hilly_road_lies_where_truth_says(self, seed: int) -> None:
+        drive = make(seconds=1.0, seed=seed, varied=True, night=False)
+        frame = drive.render(3)
+        points = to_world(drive, frame)[-8:].reshape(-1, 3)
+        above = points[:, 2] - drive._road.elevation(drive._road.nearest(points[:, :2]))
+        assert above.min() > -0.02 and np.quantile(above, 0.25) < 0.13, "road or pavement, and what stands on them"
+        step = (drive.render(2).world_from_camera, drive.render(4).world_from_camera)
+        moved = (step[1][:3, 3] - step[0][:3, 3]) / (2 / drive.config.fps)
+        base_from_camera = drive.base_from_camera[:3, 3]
+        v, w = frame.velocity[:3], frame.velocity[3:]
+        base = frame.world_from_camera @ np.linalg.inv(drive.base_from_camera)
+        np.testing.assert_allclose(base[:3, :3] @ (v + np.cross(w, base_from_camera)), moved, atol=0.1)
+        slope = float(drive._road.slope(drive._ego.travelled(3 / drive.config.fps)))
+        assert base[2, 0] == pytest.approx(slope, abs=0.03), "the car is pitched as the road is"
+
     def test_day_and_night_are_twins(self) -> None:
         day, night = (make(seconds=1.0, seed=9, varied=True, night=night).render(2) for night in (False, True))
         np.testing.assert_array_equal(day.depth, night.depth)
@@ -258,7 +289,7 @@ class TestVaried:
 
     def test_vehicles_ahead_in_a_queue_keep_clear_of_the_camera_and_of_each_other(self) -> None:
         for seed in range(40):
-            plan = Plan.draw(np.random.default_rng([seed, 5]))
+            plan = Plan.draw(seed)
             if not plan.queue:
                 continue
             rng = np.random.default_rng(seed)

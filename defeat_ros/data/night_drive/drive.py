@@ -45,12 +45,12 @@ class NightDrive:
         street, traffic, motion, lens, weather = (
             np.random.default_rng([config.seed, k]) for k in range(5)
         )  # fmt: skip
-        plan = Plan.draw(np.random.default_rng([config.seed, 5])) if config.varied else Plan()
+        plan = Plan.draw(config.seed) if config.varied else Plan()
         self.plan = plan
         self._measures = Measures.draw(street, plan)
         self._ego = EgoMotion(motion, plan, self._measures.side * self._measures.lane / 2)
         length = self._ego.travelled(config.seconds) + VIEW_AHEAD + 40.0
-        self._road = Road(street, -60.0, length)
+        self._road = Road(street, -60.0, length, plan.hills, np.random.default_rng([config.seed, 6]))
         self._street = Street(street, self._road, self._measures, plan)
         self._traffic = Traffic(traffic, self._measures, plan, length, config.seconds, config.night)
         self._weather = Weather.draw(weather, config.night, plan)
@@ -129,12 +129,14 @@ class NightDrive:
         shapes = np.concatenate([street.shapes[(street.shape_s > low) & (street.shape_s < high)], moving])
         lit = (street.light_s > low) & (street.light_s < here + 170.0) & night
         lights = np.concatenate([street.lights[lit], lamps])
+        if road.hills:
+            _lift(shapes, lights, road)
         blobs = np.concatenate([street.blobs[(street.blob_s > low) & (street.blob_s < here + 80.0)], feet])
         at = here - road.start
         near = (street.junctions[:, 0] > at - 60.0) & (street.junctions[:, 0] < at + VIEW_AHEAD)
         last = len(road.table)
         window = np.array([max(int((at - 80.0) / STEP), 0), min(int((at + VIEW_AHEAD + 60.0) / STEP), last)])
-        g = scene_constants(self.config, self._weather, self._measures, base, lens)
+        g = scene_constants(self.config, self._weather, self._measures, road, here, base, lens)
         depth = np.empty((lens.height, lens.width), np.float32)
         colour = np.empty((lens.height, lens.width, 3), np.float32)
         pose = base @ self.base_from_camera
@@ -156,6 +158,17 @@ def _mount(rng: np.random.Generator, size: tuple[int, int], plan: Plan) -> tuple
     pose[:3, :3] = rotation(0.0, rng.uniform(*plan.pitch_rad), rng.normal(0, plan.roll_rad)) @ optical
     pose[:3, 3] = rng.uniform(*plan.ahead_m), rng.uniform(*plan.left_m), rng.uniform(*plan.height_m)
     return lens, pose
+
+
+def _lift(shapes: np.ndarray, lights: np.ndarray, road: Road) -> None:
+    """Raise what a street in the plane holds to the height of a hilly road, in place."""
+    s = road.nearest(shapes[:, T.X : T.Y + 1])
+    # What stands on a slope reaches into the ground on one side.
+    stands = (shapes[:, T.KIND] == T.BOX) & (shapes[:, T.Z] < 0.3)
+    sunk = np.where(stands, np.abs(road.slope(s)) * np.maximum(shapes[:, T.HX], shapes[:, T.HY]), 0.0)
+    shapes[:, T.Z] += road.elevation(s) - sunk
+    shapes[:, T.H] += sunk
+    lights[:, T.L_Z] += road.elevation(road.nearest(lights[:, T.L_X : T.L_Y + 1]))
 
 
 def _glints(lights: np.ndarray, pose: np.ndarray, lens: CameraIntrinsics, depth: np.ndarray) -> np.ndarray:

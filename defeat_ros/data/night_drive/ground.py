@@ -11,6 +11,8 @@ from defeat_ros.data.night_drive.jit import device
 from defeat_ros.data.night_drive.noise import grain, hash3, noise2, step
 
 KERB_HEIGHT = 0.12
+FARTHEST = 1500.0
+"""Where hills are searched for the ground, m."""
 ROAD, PAVEMENT, KERB, SKY = T.ROAD, T.PAVEMENT, T.KERB, T.SKY
 
 
@@ -61,12 +63,43 @@ def beyond_kerb(s: float, d: float, junctions: np.ndarray, half: float) -> tuple
 
 
 @device
+def ground_height(s: float, road: np.ndarray) -> float:
+    """Height of the road, m, at s from its first sample."""
+    i = min(max(int(s), 0), road.shape[0] - 2)
+    f = min(max(s - i, 0.0), 1.0)
+    return road[i, 5] + (road[i + 1, 5] - road[i, 5]) * f
+
+
+@device
+def _reach(level: float, t: float, ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, road: np.ndarray,
+           grid: np.ndarray, g: np.ndarray, farthest: float) -> float:  # fmt: skip
+    """First t from `t` on where a ray is no more than `level` above the ground; 1e30 where there is none.
+
+    No road is steeper than G_HILLS, so each step is as long as it can be without passing the ground.
+    """
+    descent = 1.2 * g[T.G_HILLS] * math.sqrt(dx * dx + dy * dy) - dz
+    for _ in range(80):
+        s, _ = road_coordinates(ox + t * dx, oy + t * dy, road, grid, g)
+        gap = oz + t * dz - ground_height(s, road) - level
+        t += gap / descent
+        if gap < 1e-4 * (1.0 + 0.02 * t):
+            return t
+        if t > farthest:
+            return 1e30
+    return t
+
+
+@device
 def hit_ground(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, road: np.ndarray, grid: np.ndarray,
                junctions: np.ndarray, g: np.ndarray, farthest: float) -> tuple[float, int, float, float]:  # fmt: skip
     """First hit with the ground up to `farthest`: t, what it is, and its road coordinates; SKY where there is none."""
-    if dz > -1e-9:
+    hills = g[T.G_HILLS]
+    if dz > 1.2 * hills * math.sqrt(dx * dx + dy * dy) - 1e-9:
         return 1e30, SKY, 0.0, 0.0
-    top = (KERB_HEIGHT - oz) / dz
+    if hills > 0.0:
+        top = _reach(KERB_HEIGHT, 0.0, ox, oy, oz, dx, dy, dz, road, grid, g, min(farthest, FARTHEST))
+    else:
+        top = (KERB_HEIGHT - oz) / dz
     if top > farthest:
         return 1e30, SKY, 0.0, 0.0
     half = g[T.G_HALF]
@@ -74,7 +107,7 @@ def hit_ground(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float,
     a, _ = beyond_kerb(s, d, junctions, half)
     if a > 0.0:
         return top, PAVEMENT, s, d
-    t = -oz / dz
+    t = _reach(0.0, top, ox, oy, oz, dx, dy, dz, road, grid, g, 1e30) if hills > 0.0 else -oz / dz
     s, d = road_coordinates(ox + t * dx, oy + t * dy, road, grid, g)
     b, _ = beyond_kerb(s, d, junctions, half)
     if b <= 0.0:

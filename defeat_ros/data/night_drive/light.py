@@ -130,7 +130,7 @@ def _headlights(x: float, y: float, z: float, nx: float, ny: float, nz: float, r
     far = ahead > 35.0  # from there the two lamps are one
     for k in range(1 if far else 2):
         lamp = 0.0 if far else 1.24 * k - 0.62
-        side, up = left - lamp, z - 0.66
+        side, up = left - lamp, z - g[T.G_GROUND] - 0.66
         d2 = ahead * ahead + side * side + up * up
         d = math.sqrt(d2)
         shape = beam(ahead / d, side / d, up / d + g[T.G_PITCH] * ahead / d, g[T.G_SIDE])

@@ -50,8 +50,9 @@ class EgoMotion:
         roll = b * (0.006 * math.sin(3.7 * t + p[7]) + 0.002 * math.sin(8.1 * t + p[8]))
         z = b * (0.012 * math.sin(7.3 * t + p[9]) + 0.006 * math.sin(12.7 * t + p[10]))
         pose = np.eye(4)
+        pitch -= math.atan(float(road.slope(s)))
         pose[:3, :3] = rotation(roll, pitch, heading + math.atan(drift))
-        pose[:3, 3] = x, y, z
+        pose[:3, 3] = x, y, z + float(road.elevation(s))
         return pose
 
     def velocity(self, road: Road, t: float) -> np.ndarray:

@@ -23,6 +23,7 @@ class Plan:
         blocks: probabilities of the styles of `buildings`.
         junctions, lamps, trees: whether there are side streets, street lamps, trees along the kerb.
         wall: probability that a wall, hedge or fence lines a block; wall_m its height, wall_gap_m behind the kerb.
+        hills: slope that the road nowhere exceeds.
         speed_mps: mean speed of the camera car; sway: factor on its swings in speed and lane.
         queue: vehicles close ahead, in place of the one that may drive there; queue_gap_m between them.
         beside: probability of vehicles in the further lanes.
@@ -50,6 +51,7 @@ class Plan:
     wall: float = 0.0
     wall_m: Range = (0.8, 3.0)
     wall_gap_m: Range = (0.4, 2.0)
+    hills: float = 0.0
     speed_mps: Range = (8.5, 11.0)
     sway: float = 1.0
     queue: int = 0
@@ -77,8 +79,9 @@ class Plan:
     grey: bool = False
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Plan:
-        """A random kind of road with a random camera."""
+    def draw(cls, seed: int) -> Plan:
+        """The kind of road, the traffic and the camera that a seed stands for."""
+        rng, relief = (np.random.default_rng([seed, k]) for k in (5, 7))
         plan = KINDS[rng.choice(len(KINDS), p=SHARES)]
         busy = rng.random()
         traffic: dict[str, Any] = {"heavy": float(rng.choice([0.18, 0.35, 0.7]))}
@@ -93,6 +96,7 @@ class Plan:
             plan, **traffic, **_camera(rng), **_picture(rng),
             people=plan.people * float(rng.choice([0.3, 1.0, 3.0])),
             cyclists=plan.cyclists * float(rng.choice([0.5, 1.0, 4.0])),
+            hills=float(relief.uniform(0.01, STEEPEST[plan.name])) if relief.random() < 0.4 else 0.0,
             haze_m=fade if rng.random() < 0.3 else 1.0, sun_rad=(0.15, 1.2),
         )  # fmt: skip
 
@@ -143,4 +147,5 @@ KINDS = (
         speed_mps=(16.0, 30.0), people=0.0, cyclists=0.0, heavy=0.35, oncoming_m=(20.0, 90.0),
     ),
 )  # fmt: skip
+STEEPEST = {"street": 0.08, "alley": 0.1, "avenue": 0.06, "country": 0.1, "motorway": 0.04}
 SHARES = (0.35, 0.14, 0.22, 0.11, 0.18)

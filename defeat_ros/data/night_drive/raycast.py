@@ -11,7 +11,14 @@ from numba import prange
 
 from defeat_ros.data.night_drive import table as T
 from defeat_ros.data.night_drive.cull import TILE, light_cells, shade_cells, tiles
-from defeat_ros.data.night_drive.ground import hit_ground, nearest_samples, pavement_colour, road_colour
+from defeat_ros.data.night_drive.ground import (
+    ground_height,
+    hit_ground,
+    nearest_samples,
+    pavement_colour,
+    road_colour,
+    road_coordinates,
+)
 from defeat_ros.data.night_drive.intersect import hit_shape, normal_at
 from defeat_ros.data.night_drive.jit import compiled, device, sources_digest
 from defeat_ros.data.night_drive.light import contact, day_light, night_light, sky
@@ -32,7 +39,7 @@ def _shade(shape: np.ndarray, face: int, s: float, d: float, x: float, y: float,
 
     Its light (irradiance, mirrored lamps, light sent straight back) is computed, kept or taken from what was kept.
     """
-    g, _, _, junctions, shapes, lights, blobs = scene[:7]
+    g, road, grid, junctions, shapes, lights, blobs = scene[:7]
     near, cells = scene[7:9], scene[9:]
     w = distance * g[T.G_PIXEL]
     wet, mirror, retro, er, eg, eb = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -40,6 +47,10 @@ def _shade(shape: np.ndarray, face: int, s: float, d: float, x: float, y: float,
     ground = face < 0
     if ground:
         nx, ny, nz = 0.0, 0.0, 1.0
+        if g[T.G_HILLS] > 0.0:
+            i = min(max(int(s), 0), road.shape[0] - 1)
+            nz = 1.0 / math.sqrt(1.0 + road[i, 6] ** 2)
+            nx, ny = -road[i, 6] * road[i, 2] * nz, -road[i, 6] * road[i, 3] * nz
         if face == KERB:
             flat = math.sqrt(vx * vx + vy * vy) + 1e-9
             nx, ny, nz = -vx / flat, -vy / flat, 0.0
@@ -55,7 +66,11 @@ def _shade(shape: np.ndarray, face: int, s: float, d: float, x: float, y: float,
         lx, ly, lz = c * rx + sn * ry, c * ry - sn * rx, z - shape[T.Z]
         nx, ny, nz = normal_at(shape, face, lx, ly, lz)
         ar, ag, ab, er, eg, eb, mirror, retro = surface(shape, face, lx, ly, lz, w, g)
-        share = 0.55 + 0.45 * min(z / 1.2, 1.0)
+        above = z
+        if g[T.G_HILLS] > 0.0:
+            at, _ = road_coordinates(x, y, road, grid, g)
+            above = max(z - ground_height(at, road), 0.0)
+        share = 0.55 + 0.45 * min(above / 1.2, 1.0)
         if shape[T.MATERIAL] == T.LEAF or shape[T.MATERIAL] == T.HEDGE:  # every leaf looks elsewhere
             nx += 1.6 * (noise2(lx * 8.0 + lz * 3.0, ly * 8.0 - lz * 5.0, 1) - 0.5)
             ny += 1.6 * (noise2(lx * 8.0 - lz * 5.0, ly * 8.0 + lz * 3.0, 2) - 0.5)
@@ -105,7 +120,7 @@ def _sample(u: float, v: float, pose: np.ndarray, lens: np.ndarray, low: int, hi
     dz = pose[2, 0] * a + pose[2, 1] * b + pose[2, 2]
     ox, oy, oz = pose[0, 3], pose[1, 3], pose[2, 3]
     best, hit, face = 1e30, -1, 0
-    if dz < 0.0:
+    if dz < 0.0 and g[T.G_HILLS] == 0.0:
         best = -oz / dz  # nothing below the road matters; the exact ground comes after
     for k in range(low, high):
         i = order[k]
@@ -220,6 +235,6 @@ render = _make(sources_digest() or 1)
 
 Columns of shapes, lights and scene constants g: see `table`. shapes and near (N,): as `cull.nearest_first` gives them.
 blobs (N, 6): x, y, cos, sin, half length, half width of cars. junctions (N, 3): s from the first road sample, half
-width, zebra. road (M, 5): `Road.table`; window (2,): its samples in view. pose (4, 4): world_from_camera; lens (4,):
+width, zebra. road (M, 7): `Road.table`; window (2,): its samples in view. pose (4, 4): world_from_camera; lens (4,):
 fx, fy, cx, cy. smooth: whether to take more samples at edges.
 """

@@ -1,4 +1,4 @@
-"""The road's centre line: a plane curve whose heading is a sum of sines, so that it bends but never loops."""
+"""The road's centre line: its heading and its height are sums of sines, so that it bends but never loops."""
 
 from __future__ import annotations
 
@@ -13,12 +13,25 @@ class Road:
     """A centre line parametrised by arc length s; d is the offset to its left.
 
     Attributes:
-        table: (M, 5) float64, x, y, cos and sin of the heading, curvature (1/m) at s = start + i * STEP.
+        table: (M, 7) float64, x, y, cos and sin of the heading, curvature (1/m), elevation (m) and slope at
+            s = start + i * STEP.
         start: s of the first sample, m.
+        hills: slope that is nowhere exceeded; 0 for a road in the plane.
+
+    Args:
+        rng: draws the bends.
+        start, end: first and last s, m.
+        hills: see above.
+        relief: draws the hills.
     """
 
-    def __init__(self, rng: np.random.Generator, start: float, end: float) -> None:
-        self.start, self.end = start, end
+    def __init__(
+        self, rng: np.random.Generator, start: float, end: float, hills: float, relief: np.random.Generator
+    ) -> None:
+        self.start, self.end, self.hills = start, end, hills
+        self._swells = 2.0 * math.pi / relief.uniform([160.0, 60.0], [420.0, 140.0])
+        self._heights = hills * np.array([0.65, 0.35]) / self._swells
+        self._rise = relief.uniform(0.0, 2.0 * math.pi, 2)
         wavelengths = rng.uniform([420.0, 210.0], [700.0, 330.0])
         # Amplitudes by peak curvature: together at least 110 m of radius.
         peaks = rng.uniform([0.0015, 0.001], [0.005, 0.004])
@@ -30,7 +43,7 @@ class Road:
         dx, dy = np.cos(heading), np.sin(heading)
         x = np.concatenate([[0.0], np.cumsum(0.5 * (dx[1:] + dx[:-1])) * STEP / 8])
         y = np.concatenate([[0.0], np.cumsum(0.5 * (dy[1:] + dy[:-1])) * STEP / 8])
-        columns = np.stack([x, y, dx, dy, self.curvature(fine)], axis=1)
+        columns = np.stack([x, y, dx, dy, self.curvature(fine), self.elevation(fine), self.slope(fine)], axis=1)
         self.table = np.ascontiguousarray(columns[::8])
 
     def heading(self, s: np.ndarray | float) -> np.ndarray:
@@ -42,6 +55,22 @@ class Road:
         """Change of heading per metre, positive to the left, 1/m."""
         s = np.asarray(s, dtype=np.float64)[..., None]
         return (self._amplitudes * self._waves * np.cos(self._waves * s + self._phases)).sum(-1)
+
+    def elevation(self, s: np.ndarray | float) -> np.ndarray:
+        """Height of the road at s, m; across the road the ground is level."""
+        s = np.asarray(s, dtype=np.float64)[..., None]
+        return (self._heights * np.sin(self._swells * s + self._rise)).sum(-1)
+
+    def slope(self, s: np.ndarray | float) -> np.ndarray:
+        """Change of elevation per metre."""
+        s = np.asarray(s, dtype=np.float64)[..., None]
+        return (self._heights * self._swells * np.cos(self._swells * s + self._rise)).sum(-1)
+
+    def nearest(self, points: np.ndarray) -> np.ndarray:
+        """s (N,) of the points of the centre line that are nearest to points (N, 2), m."""
+        i = ((points[:, None] - self.table[None, :, :2]) ** 2).sum(-1).argmin(1)
+        x, y, c, s = self.table[i, :4].T
+        return self.start + i * STEP + (points[:, 0] - x) * c + (points[:, 1] - y) * s
 
     def pose(self, s: float, d: float = 0.0) -> tuple[float, float, float]:
         """Position x, y (m) and heading (rad) of the point d metres left of the centre line at s."""

@@ -10,6 +10,7 @@ import numpy as np
 from defeat_ros.data.night_drive import table as T
 from defeat_ros.data.night_drive.config import DriveConfig
 from defeat_ros.data.night_drive.plan import Plan
+from defeat_ros.data.night_drive.road import Road
 from defeat_ros.data.night_drive.street import Measures
 from defeat_ros.frame import CameraIntrinsics
 
@@ -63,9 +64,9 @@ class Weather:
         )  # fmt: skip
 
 
-def scene_constants(config: DriveConfig, weather: Weather, measures: Measures, base: np.ndarray,
-                    lens: CameraIntrinsics) -> np.ndarray:  # fmt: skip
-    """The vector that `table` names, for a camera car at `base` (world_from_base)."""
+def scene_constants(config: DriveConfig, weather: Weather, measures: Measures, road: Road, here: float,
+                    base: np.ndarray, lens: CameraIntrinsics) -> np.ndarray:  # fmt: skip
+    """The vector that `table` names, for a camera car at `base` (world_from_base), which is `here` on the road (s)."""
     g = np.zeros(T.SCENE_SIZE)
     forward = base[:3, 0]
     flat = math.hypot(forward[0], forward[1])
@@ -80,6 +81,8 @@ def scene_constants(config: DriveConfig, weather: Weather, measures: Measures, b
     g[T.G_PIXEL] = 1.0 / lens.fx
     g[T.G_BASE_X], g[T.G_BASE_Y], g[T.G_YAW_C], g[T.G_YAW_S] = base[0, 3], base[1, 3], c, s
     g[T.G_PITCH] = -forward[2]
+    g[T.G_HILLS] = road.hills
+    g[T.G_GROUND] = road.elevation(here) if road.hills else 0.0
     g[T.G_BEAM] = weather.beam
     g[T.G_GLOW_R : T.G_GLOW_B + 1] = weather.glow
     g[T.G_CONTRAST] = 0.008 if config.night else 0.02

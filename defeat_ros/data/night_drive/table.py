@@ -28,8 +28,9 @@ LIGHT_COLUMNS = 12
     G_NIGHT, G_SUNX, G_SUNY, G_SUNZ, G_SUN, G_AMB_R, G_AMB_G, G_AMB_B, G_HAZE, G_CLOUD, G_WET, G_LIT,
     G_HALF, G_WALK, G_LANE, G_SEED, G_PIXEL, G_EDGE, G_BASE_X, G_BASE_Y, G_YAW_C, G_YAW_S, G_BEAM, G_CONTRAST,
     G_GRID_X, G_GRID_Y, G_SHADE_X, G_SHADE_Y, G_SIDE, G_GLOW_R, G_GLOW_G, G_GLOW_B, G_BEAM_Z, G_PITCH,
-) = range(34)  # fmt: skip
-SCENE_SIZE = 34
+    G_HILLS, G_GROUND,
+) = range(36)  # fmt: skip
+SCENE_SIZE = 36
 
 GRID_CELL, GRID_SIZE = 6.0, 64  # nearest road sample around the camera
 SHADE_CELL, SHADE_SIZE = 4.0, 64  # what may throw a shadow, by cell
