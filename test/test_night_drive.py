@@ -297,6 +297,8 @@ class TestVaried:
             ego = EgoMotion(rng, plan, measures.side * measures.lane / 2)
             ahead = [m for m in Traffic(rng, measures, plan, 200.0, 5.0, False).movers if m.ahead_m]
             assert len(ahead) == plan.queue
+            gaps = [ahead[0].place(t, ego) - ego.travelled(t) for t in (0.0, 2.0, 4.0)]
+            assert np.ptp(gaps) > 0.01, "they move against the camera"
             for t in (0.0, 2.0, 4.0):
                 ends = [(m.place(t, ego) - m.car.length / 2, m.place(t, ego) + m.car.length / 2) for m in ahead]
                 assert ends[0][0] > ego.travelled(t) + 2.5

@@ -17,6 +17,10 @@ from defeat_ros.data.night_drive.street import KERB_HEIGHT, Measures
 from defeat_ros.data.night_drive.vehicles import Vehicle, vehicle
 
 
+QUEUE_LAG_S = 0.6
+"""How much later than the one ahead of it a vehicle of a queue speeds up or slows down."""
+
+
 @dataclass(frozen=True)
 class Mover:
     """One that moves.
@@ -27,8 +31,8 @@ class Mover:
         offset: m left of the centre line.
         height: of the ground it stands on, m.
         car: what it is when it has lamps and a shadow.
-        headway_s: for the vehicle ahead: how long after it the camera car passes, instead of start and speed; else 0.
-        ahead_m: for those of a queue: how far ahead of the camera car they stay, instead of start and speed; else 0.
+        headway_s: for vehicles ahead: how long after them the camera car does what they do, instead of speed; else 0.
+        ahead_m: for those of a queue: how far ahead of the camera car they begin, instead of start; else 0.
     """
 
     rows: np.ndarray
@@ -42,10 +46,10 @@ class Mover:
 
     def place(self, t: float, ego: EgoMotion) -> float:
         """Where it is along the road at time t, m."""
+        if self.ahead_m:  # speeding up and slowing down runs backwards through a queue
+            return self.ahead_m + ego.travelled(t + self.headway_s) - ego.travelled(self.headway_s)
         if self.headway_s:  # it keeps its distance in time: it was where we shall be, at our speed then
             return ego.travelled(t + self.headway_s) + 4.0
-        if self.ahead_m:
-            return ego.travelled(t) + self.ahead_m
         return self.start + self.speed * t
 
 
@@ -99,10 +103,11 @@ class Traffic:
         rng, plan = self._rng, self._plan
         self.movers = [mover for mover in self.movers if not mover.headway_s]
         ahead = 3.0  # where the camera car ends
-        for _ in range(plan.queue):
+        for place in range(1, plan.queue + 1):
             car = vehicle(rng, 2 if rng.random() < 0.5 else self._lit, plan.heavy)
             middle = ahead + rng.uniform(*plan.queue_gap_m) + car.length / 2
-            self.movers.append(Mover(car.rows, 0, 0, self._lane, car=car, ahead_m=middle))
+            lag = QUEUE_LAG_S * place
+            self.movers.append(Mover(car.rows, 0, 0, self._lane, car=car, headway_s=lag, ahead_m=middle))
             ahead = middle + car.length / 2
 
     def _beside(self, length: float, seconds: float) -> None:
