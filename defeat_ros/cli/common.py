@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from defeat_ros.errors import ConfigError
+
+LONGEST = 400
+"""Characters of a value that a table shows; --json has all of it."""
 
 Commands = Callable[[str, Any, str], argparse.ArgumentParser]
 """Adds a command by name, function and help."""
@@ -40,6 +43,41 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {item!r}: the value is not YAML") from error
     return overrides
+
+
+def provenance_rows(told: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a weight file says of its origin, for reading: hundreds of recordings are counted, long commands cut."""
+    rows: list[tuple[str, str]] = []
+    for name, value in sorted(told.items()):
+        if name == "metrics" and isinstance(value, Mapping):
+            rows += [(f"measured: {condition}", _figures(scores)) for condition, scores in value.items()]
+        elif name == "data" and isinstance(value, list):
+            frames = sum(one.get("frames", 0) for one in value if isinstance(one, Mapping))
+            rows.append((name, f"{len(value)} recordings, {frames} frames"))
+        elif name == "config" and isinstance(value, Mapping):
+            rows.append(("config, where not the default", _unusual(value)))
+        else:
+            text = str(value)
+            half = LONGEST // 2
+            rows.append((name, text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"))
+    return rows
+
+
+def _unusual(config: Mapping[str, Any]) -> str:
+    from defeat_ros.settings import entries
+    from defeat_ros.training.config import TrainConfig
+
+    usual = {entry.name: entry.default for entry in entries(TrainConfig)}
+    told = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    return ", ".join(f"{key}={value}" for key, value in told.items() if key not in usual or value != usual[key])
+
+
+def _figures(scores: Any) -> str:
+    if not isinstance(scores, Mapping):
+        return str(scores)
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in scores.items()
+    )
 
 
 def print_table(title: str, rows: Sequence[tuple[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from defeat_ros.cli.common import parse_overrides, print_table, size
+from defeat_ros.cli.common import parse_overrides, print_table, provenance_rows, size
 from defeat_ros.cli.evaluate import add_evaluate
 from defeat_ros.cli.train import add_export, add_train
 from defeat_ros.errors import DefeatError, OutputError
@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_drive_options(demo)
 
     info = add("info", _info, "what a checkpoint is and where it came from")
-    info.add_argument("checkpoint", metavar="CKPT")
+    info.add_argument("checkpoint", nargs="?", default="", metavar="CKPT", help="default: the one that ships")
     info.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -265,4 +265,7 @@ def _info(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(facts, indent=2))
         return
-    print_table("checkpoint", list(facts.items()))
+    told = provenance_rows(checkpoint.provenance)
+    if told:
+        del facts["provenance"]
+    print_table("checkpoint", [*facts.items(), *told])

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from defeat_ros.cli.common import Commands, parse_overrides, print_table, size
+from defeat_ros.cli.common import Commands, parse_overrides, print_table, provenance_rows, size
 from defeat_ros.errors import DefeatError
 
 TRANSLATIONS = ("inverse_depth", "scene_units")  # those of `checkpoint`, whose import takes seconds
@@ -114,5 +114,4 @@ def _export(options: argparse.Namespace) -> None:
             "take it times the mean inverse depth; on the way back, export with --translation scene_units",
             file=sys.stderr,
         )
-    rows = [("weights", options.out), ("provenance", told or "not recorded")]
-    print_table(f"{options.source} -> {options.out}", rows)
+    print_table(f"{options.source} -> {options.out}", provenance_rows(told) or [("provenance", "not recorded")])
