@@ -260,6 +260,7 @@ class TestVaried:
         ):  # fmt: skip
             assert low <= min(values) and max(values) <= high
             assert max(values) - min(values) > 0.6 * (high - low)
+        assert 0.1 < np.mean([plan.yaw_rad > 0.1 for plan in plans]) < 0.4, "some look aside"
         assert 0.1 < np.mean([plan.queue > 0 for plan in plans]) < 0.6
 
     def test_some_roads_are_hilly(self) -> None:

@@ -155,7 +155,7 @@ def _mount(rng: np.random.Generator, size: tuple[int, int], plan: Plan) -> tuple
     lens = CameraIntrinsics(focal, focal * plan.stretch, (width - 1) / 2, (height - 1) / 2, width, height)
     pose = np.eye(4)
     optical = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-    pose[:3, :3] = rotation(0.0, rng.uniform(*plan.pitch_rad), rng.normal(0, plan.roll_rad)) @ optical
+    pose[:3, :3] = rotation(plan.roll_rad, rng.uniform(*plan.pitch_rad), rng.normal(0, plan.yaw_rad)) @ optical
     pose[:3, 3] = rng.uniform(*plan.ahead_m), rng.uniform(*plan.left_m), rng.uniform(*plan.height_m)
     return lens, pose
 

@@ -31,7 +31,8 @@ class Plan:
         heavy: share of vans, lorries and buses.
         people, cyclists: factors on their number.
         focal: focal length by the image's width; stretch: vertical by horizontal focal length.
-        height_m, pitch_rad, ahead_m, left_m: place of the camera; roll_rad: standard deviation.
+        height_m, pitch_rad, ahead_m, left_m: place of the camera; roll_rad: its roll; yaw_rad: standard deviation of
+            how far it looks aside.
         haze_m: factor on the distance over which contrast falls; sun_rad: elevation of the sun.
         exposure, noise: factors; blur: of the lens, px at 480 px width; tint: spread of the white balance.
         gamma: of the picture; jpeg: quality of a compression that the picture went through, 0 for none.
@@ -67,7 +68,8 @@ class Plan:
     pitch_rad: Range = (-0.01, 0.03)
     ahead_m: Range = (1.4, 1.9)
     left_m: Range = (-0.05, 0.05)
-    roll_rad: float = 0.008
+    roll_rad: float = 0.0
+    yaw_rad: float = 0.008
     haze_m: float = 1.0
     sun_rad: Range = (0.55, 1.1)
     exposure: float = 1.0
@@ -80,7 +82,10 @@ class Plan:
 
     @classmethod
     def draw(cls, seed: int) -> Plan:
-        """The kind of road, the traffic and the camera that a seed stands for."""
+        """The kind of road, the traffic and the camera that a seed stands for.
+
+        `relief` draws what came later, so that it changes nothing else about a seed.
+        """
         rng, relief = (np.random.default_rng([seed, k]) for k in (5, 7))
         plan = KINDS[rng.choice(len(KINDS), p=SHARES)]
         busy = rng.random()
@@ -97,6 +102,7 @@ class Plan:
             people=plan.people * float(rng.choice([0.3, 1.0, 3.0])),
             cyclists=plan.cyclists * float(rng.choice([0.5, 1.0, 4.0])),
             hills=float(relief.uniform(0.01, STEEPEST[plan.name])) if relief.random() < 0.4 else 0.0,
+            yaw_rad=0.6 if relief.random() < 0.25 else 0.015, roll_rad=float(relief.normal(0.0, 0.015)),
             haze_m=fade if rng.random() < 0.3 else 1.0, sun_rad=(0.15, 1.2),
         )  # fmt: skip
 
@@ -109,7 +115,7 @@ def _camera(rng: np.random.Generator) -> dict[str, Any]:
     pitch, left = rng.normal(0.0, 0.035), rng.normal(0.0, 0.25)
     return {
         "focal": (focal, focal), "stretch": stretch, "height_m": (height, height), "pitch_rad": (pitch, pitch),
-        "ahead_m": (0.8, 2.4), "left_m": (left, left), "roll_rad": 0.015,
+        "ahead_m": (0.8, 2.4), "left_m": (left, left),
     }  # fmt: skip
 
 
