@@ -16,7 +16,6 @@ from defeat_ros.data.night_drive.shapes import moved
 from defeat_ros.data.night_drive.street import KERB_HEIGHT, Measures
 from defeat_ros.data.night_drive.vehicles import Vehicle, vehicle
 
-
 QUEUE_LAG_S = 0.6
 """How much later than the one ahead of it a vehicle of a queue speeds up or slows down."""
 
