@@ -270,7 +270,7 @@ class TestObjectives:
 
     def test_shape_is_learned_while_the_scale_is_off(self):
         flat = torch.full((1, 1, 32, 32), 0.1, requires_grad=True)
-        truth = disp_to_depth(flat.detach()).repeat(1, 1, 1, 1) * 1.5
+        truth = disp_to_depth(flat.detach()) * 1.5
         truth[..., :10] *= 0.8  # still farther than what is said, but nearer than the rest
         pulls = {}
         for share in (0.0, 0.9):
@@ -283,6 +283,21 @@ class TestObjectives:
         differences = LossConfig(truth_scale_free=1.0, truth_differences=1.0)
         true_depth_loss({("disp", 0): flat}, truth, differences).backward()
         assert float(flat.grad[..., 9].sum()) < 0 < float(flat.grad[..., 10].sum())
+
+    def test_each_sample_is_forgiven_its_own_scale_and_the_sky_none(self):
+        disps = {("disp", s): torch.rand(2, 1, 32 >> s, 32 >> s) * 0.3 + 0.1 for s in (0, 1)}
+        forgiving = LossConfig(truth_scale_free=1.0)
+        said = disp_to_depth(disps["disp", 0])
+        halved = {("disp", 0): disps["disp", 0]}
+        truth = said * torch.tensor([2.0, 0.5]).view(2, 1, 1, 1)
+        assert float(true_depth_loss(halved, truth, forgiving)) == pytest.approx(0.0, abs=1e-5)
+        far = torch.cat((torch.zeros(2, 1, 16, 32), disps["disp", 0][..., 16:, :]), 2)
+        for beyond in (torch.inf, 150.0):
+            sky = torch.cat((torch.full((2, 1, 16, 32), beyond), truth[..., 16:, :]), 2)
+            assert float(true_depth_loss({("disp", 0): far}, sky, forgiving)) == pytest.approx(0.0, abs=1e-5)
+        one_alone = true_depth_loss(disps, torch.cat((truth[:1], torch.full_like(truth[:1], torch.nan))), LossConfig())
+        first = {key: disp[:1] for key, disp in disps.items()}
+        assert float(one_alone) == pytest.approx(float(true_depth_loss(first, truth[:1], LossConfig())) / 2, rel=1e-5)
 
     def test_lengths_and_motions_against_truth(self):
         truth = motion(torch.zeros(2, 3), torch.tensor([[0.0, 0, 2], [0, 3, 4]])).view(2, 1, 4, 4)
@@ -388,12 +403,15 @@ def test_only_samples_without_truth_are_explained_by_their_neighbours():
     alone = Batch(given.frames[:, 1:], given.seen[:, 1:], given.K[1:], given.depth[1:])
     of_one = learner(alone, generator())[1]
     for name in ("photometric", "smoothness", "feature"):
-        torch.testing.assert_close(terms[name], of_one[name])
+        torch.testing.assert_close(terms[name], of_one[name] / 2)
     plain = float(loss.detach() - terms["truth"])
     assert plain == pytest.approx(float(of_one["loss"]) / 2, rel=1e-4)
     given.depth[1] = 5.0
     loss, terms = learner(given, generator())
     assert float(loss.detach()) == pytest.approx(float(terms["truth"]))
+    loss.backward()
+    without = [name for name, parameter in learner.named_parameters() if parameter.grad is None]
+    assert not without, "every process exchanges every gradient"
     with pytest.raises(ConfigError, match="photometric_where"):
         config(**{"objective.photometric_where": "no_truth"})
 

@@ -164,7 +164,8 @@ class TrainConfig:
     def metric(self) -> bool:
         """Whether the run learns depth in metres."""
         motion = self.objective.truth_motion > 0 and self.uses("depth_net")
-        return self.objective.velocity > 0 or self.objective.truth > 0 or motion
+        depth = self.objective.truth > 0 and self.loss.truth_scale_free < 1
+        return self.objective.velocity > 0 or depth or motion
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -95,13 +95,14 @@ class Learner(nn.Module):
         self, batch: Batch, disps: Disps, poses: Poses, features: list[Tensor] | None, generator: torch.Generator | None
     ) -> tuple[Tensor, Terms]:
         """The losses of plain video, for the samples that they are to be computed for, and their terms."""
-        rows, share = torch.arange(batch.K.shape[0], device=batch.K.device), 1.0
+        rows: Tensor | slice = slice(None)
+        share = 1.0
         if self.config.objective.photometric_where == "no_truth":
             assert batch.depth is not None
             unknown = batch.depth.isnan().flatten(1).all(1)
             share = float(unknown.float().mean())
             # At least one: every network has to have a gradient where several processes exchange them.
-            rows = rows[unknown] if share else rows[:1]
+            rows = unknown.nonzero()[:, 0] if share else slice(1)
         frames = batch.frames[:, rows]
         if not self.config.uses_judges:
             features = None
@@ -115,7 +116,7 @@ class Learner(nn.Module):
             features and features[0], features and features[1:], generator,
         )  # fmt: skip
         # A sample counts the same whatever others its batch holds.
-        return share * loss, terms
+        return share * loss, {name: share * term for name, term in terms.items() if name != "automasked"}
 
     def _true_contrast(self, batch: Batch, features: list[Tensor], generator: torch.Generator | None) -> Tensor:
         """Contrastive loss where true depth and motion say which pixels show the same point."""

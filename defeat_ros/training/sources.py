@@ -104,6 +104,10 @@ def prepare_training_data(
     for (wanted, asked), message in zip(needed.items(), (_NO_DEPTH, _NO_MOTION), strict=True):
         if asked and not any(samples[wanted] for samples in told_of_used):
             raise SourceError(message.format(parts[0][0].name))
+    if objective.photometric_where == "no_truth" and all(one["with_depth"] == one["used"] for one in told_of_used):
+        raise SourceError(
+            "every sample has true depth, expected some without for objective.photometric_where 'no_truth'"
+        )
     if objective.truth_features and not any(all(samples[name] for name in needed) for samples in told_of_used):
         raise SourceError("no recording has both true depth and odometry, expected one for objective.truth_features")
     dataset = TripletDataset(

@@ -88,6 +88,8 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], folder: Pa
 def _defaults(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """What an older version, which did not know some of the facts, took them for."""
     parameters = {entry.name: entry.default for entry in entries(TrainConfig)}
+    # True depth was compared as it stood.
+    parameters |= {"loss.truth_scale_free": 0.0, "loss.truth_differences": 0.0}
     started = {name: value for name, value in now.items() if name.startswith("start.")}
     return {name: value for name, value in {**parameters, **started}.items() if name not in before and name in now}
 

@@ -52,6 +52,9 @@ class NightDrive:
         length = self._ego.travelled(config.seconds) + VIEW_AHEAD + 40.0
         self._road = Road(street, -60.0, length, plan.hills, np.random.default_rng([config.seed, 6]))
         self._street = Street(street, self._road, self._measures, plan)
+        _lift(self._street.shapes, self._road)
+        lamps = self._street.lights
+        lamps[:, T.L_Z] += self._road.elevation(self._road.nearest(lamps[:, T.L_X : T.L_Y + 1]))
         self._traffic = Traffic(traffic, self._measures, plan, length, config.seconds, config.night)
         self._weather = Weather.draw(weather, config.night, plan)
         self.intrinsics, self.base_from_camera = _mount(lens, config.size, plan)
@@ -126,11 +129,10 @@ class NightDrive:
         here = self._ego.travelled(t)
         low, high = here - VIEW_BEHIND, here + VIEW_AHEAD
         moving, lamps, feet = self._traffic.at(t, road, self._ego, low, high, night)
+        _lift(moving, road)
         shapes = np.concatenate([street.shapes[(street.shape_s > low) & (street.shape_s < high)], moving])
         lit = (street.light_s > low) & (street.light_s < here + 170.0) & night
         lights = np.concatenate([street.lights[lit], lamps])
-        if road.hills:
-            _lift(shapes, lights, road)
         blobs = np.concatenate([street.blobs[(street.blob_s > low) & (street.blob_s < here + 80.0)], feet])
         at = here - road.start
         near = (street.junctions[:, 0] > at - 60.0) & (street.junctions[:, 0] < at + VIEW_AHEAD)
@@ -160,15 +162,16 @@ def _mount(rng: np.random.Generator, size: tuple[int, int], plan: Plan) -> tuple
     return lens, pose
 
 
-def _lift(shapes: np.ndarray, lights: np.ndarray, road: Road) -> None:
-    """Raise what a street in the plane holds to the height of a hilly road, in place."""
+def _lift(shapes: np.ndarray, road: Road) -> None:
+    """Raise shapes (N, SHAPE_COLUMNS) of a street in the plane to the height of a hilly road, in place."""
+    if not road.hills:
+        return
     s = road.nearest(shapes[:, T.X : T.Y + 1])
     # What stands on a slope reaches into the ground on one side.
     stands = (shapes[:, T.KIND] == T.BOX) & (shapes[:, T.Z] < 0.3)
     sunk = np.where(stands, np.abs(road.slope(s)) * np.maximum(shapes[:, T.HX], shapes[:, T.HY]), 0.0)
     shapes[:, T.Z] += road.elevation(s) - sunk
     shapes[:, T.H] += sunk
-    lights[:, T.L_Z] += road.elevation(road.nearest(lights[:, T.L_X : T.L_Y + 1]))
 
 
 def _glints(lights: np.ndarray, pose: np.ndarray, lens: CameraIntrinsics, depth: np.ndarray) -> np.ndarray:

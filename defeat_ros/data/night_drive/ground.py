@@ -71,22 +71,67 @@ def ground_height(s: float, road: np.ndarray) -> float:
 
 
 @device
-def _reach(level: float, t: float, ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, road: np.ndarray,
-           grid: np.ndarray, g: np.ndarray, farthest: float) -> float:  # fmt: skip
-    """First t from `t` on where a ray is no more than `level` above the ground; 1e30 where there is none.
+def _height_above(t: float, ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, road: np.ndarray,
+                  grid: np.ndarray, g: np.ndarray) -> float:  # fmt: skip
+    """How high a ray runs above the road's level at t, m."""
+    s, _ = road_coordinates(ox + t * dx, oy + t * dy, road, grid, g)
+    return oz + t * dz - ground_height(s, road)
 
-    No road is steeper than G_HILLS, so each step is as long as it can be without passing the ground.
+
+@device
+def _reach(level: float, ceiling: float, t: float, ox: float, oy: float, oz: float, dx: float, dy: float, dz: float,
+           road: np.ndarray, grid: np.ndarray, g: np.ndarray, farthest: float) -> tuple[float, bool]:  # fmt: skip
+    """First t from `t` on where a ray is no more than `level` above a hilly ground, and whether there is one.
+
+    There is none up to `farthest`, or before the ray rises above `ceiling`; t is then where that was seen.
     """
+    # No road is steeper than G_HILLS: a step as long as this passes no ground, save on the inner side of a bend.
     descent = 1.2 * g[T.G_HILLS] * math.sqrt(dx * dx + dy * dy) - dz
-    for _ in range(80):
-        s, _ = road_coordinates(ox + t * dx, oy + t * dy, road, grid, g)
-        gap = oz + t * dz - ground_height(s, road) - level
-        t += gap / descent
-        if gap < 1e-4 * (1.0 + 0.02 * t):
-            return t
+    before = t
+    for _ in range(200):
+        gap = _height_above(t, ox, oy, oz, dx, dy, dz, road, grid, g) - level
+        close = 1e-4 * (1.0 + 0.02 * t)
+        if gap < close:
+            for _ in range(30 if gap < -close else 0):
+                middle = 0.5 * (before + t)
+                if _height_above(middle, ox, oy, oz, dx, dy, dz, road, grid, g) > level:
+                    before = middle
+                else:
+                    t = middle
+            return t, True
+        if gap > ceiling - level:
+            return t, False
+        before = t
+        t += max(gap / descent, 1e-3)
         if t > farthest:
-            return 1e30
-    return t
+            return t, False
+    return t, True
+
+
+@device
+def _enter(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, road: np.ndarray, grid: np.ndarray,
+           junctions: np.ndarray, g: np.ndarray, farthest: float) -> tuple[float, float, bool]:  # fmt: skip
+    """Where a ray comes down to the height of the kerbs and, on a carriageway, to that of the road; whether it does.
+
+    Both are the same on the pavement.
+    """
+    ray = (ox, oy, oz, dx, dy, dz)
+    t = 0.0
+    for _ in range(4):  # over crests
+        top, found = _reach(KERB_HEIGHT, 1e30, t, *ray, road, grid, g, farthest)
+        if not found:
+            return top, top, False
+        s, d = road_coordinates(ox + top * dx, oy + top * dy, road, grid, g)
+        outside, _ = beyond_kerb(s, d, junctions, g[T.G_HALF])
+        if outside > 0.0:
+            return top, top, True
+        t, found = _reach(0.0, KERB_HEIGHT + 0.01, top, *ray, road, grid, g, farthest + 50.0)
+        if not found:  # the ray rises again, over the road still or into a kerb
+            s, d = road_coordinates(ox + t * dx, oy + t * dy, road, grid, g)
+            outside, _ = beyond_kerb(s, d, junctions, g[T.G_HALF])
+        if found or outside > 0.0:
+            return top, t, True
+    return t, t, False
 
 
 @device
@@ -97,9 +142,11 @@ def hit_ground(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float,
     if dz > 1.2 * hills * math.sqrt(dx * dx + dy * dy) - 1e-9:
         return 1e30, SKY, 0.0, 0.0
     if hills > 0.0:
-        top = _reach(KERB_HEIGHT, 0.0, ox, oy, oz, dx, dy, dz, road, grid, g, min(farthest, FARTHEST))
+        top, t, found = _enter(ox, oy, oz, dx, dy, dz, road, grid, junctions, g, min(farthest, FARTHEST))
+        if not found:
+            return 1e30, SKY, 0.0, 0.0
     else:
-        top = (KERB_HEIGHT - oz) / dz
+        top, t = (KERB_HEIGHT - oz) / dz, -oz / dz
     if top > farthest:
         return 1e30, SKY, 0.0, 0.0
     half = g[T.G_HALF]
@@ -107,7 +154,6 @@ def hit_ground(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float,
     a, _ = beyond_kerb(s, d, junctions, half)
     if a > 0.0:
         return top, PAVEMENT, s, d
-    t = _reach(0.0, top, ox, oy, oz, dx, dy, dz, road, grid, g, 1e30) if hills > 0.0 else -oz / dz
     s, d = road_coordinates(ox + t * dx, oy + t * dy, road, grid, g)
     b, _ = beyond_kerb(s, d, junctions, half)
     if b <= 0.0:

@@ -123,7 +123,7 @@ def _headlights(x: float, y: float, z: float, nx: float, ny: float, nz: float, r
     """Irradiance from the camera car's lamps and what a retro-reflector there would send back."""
     rx, ry = x - g[T.G_BASE_X], y - g[T.G_BASE_Y]
     c, s = g[T.G_YAW_C], g[T.G_YAW_S]
-    ahead, left = c * rx + s * ry - 3.5, c * ry - s * rx
+    ahead, left = c * rx + s * ry - T.LAMPS_AHEAD, c * ry - s * rx
     if ahead < 0.2:
         return 0.0, 0.0
     total, back = 0.0, 0.0

@@ -102,7 +102,7 @@ class Plan:
             people=plan.people * float(rng.choice([0.3, 1.0, 3.0])),
             cyclists=plan.cyclists * float(rng.choice([0.5, 1.0, 4.0])),
             hills=float(relief.uniform(0.01, STEEPEST[plan.name])) if relief.random() < 0.4 else 0.0,
-            yaw_rad=0.6 if relief.random() < 0.25 else 0.015, roll_rad=float(relief.normal(0.0, 0.015)),
+            yaw_rad=0.4 if relief.random() < 0.25 else 0.015, roll_rad=float(relief.normal(0.0, 0.015)),
             haze_m=fade if rng.random() < 0.3 else 1.0, sun_rad=(0.15, 1.2),
         )  # fmt: skip
 

@@ -82,7 +82,7 @@ def scene_constants(config: DriveConfig, weather: Weather, measures: Measures, r
     g[T.G_BASE_X], g[T.G_BASE_Y], g[T.G_YAW_C], g[T.G_YAW_S] = base[0, 3], base[1, 3], c, s
     g[T.G_PITCH] = -forward[2]
     g[T.G_HILLS] = road.hills
-    g[T.G_GROUND] = road.elevation(here) if road.hills else 0.0
+    g[T.G_GROUND] = road.elevation(here) + T.LAMPS_AHEAD * road.slope(here)
     g[T.G_BEAM] = weather.beam
     g[T.G_GLOW_R : T.G_GLOW_B + 1] = weather.glow
     g[T.G_CONTRAST] = 0.008 if config.night else 0.02

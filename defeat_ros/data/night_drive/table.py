@@ -32,6 +32,7 @@ LIGHT_COLUMNS = 12
 ) = range(36)  # fmt: skip
 SCENE_SIZE = 36
 
+LAMPS_AHEAD = 3.5  # of the camera car's base, its head lamps, m
 GRID_CELL, GRID_SIZE = 6.0, 64  # nearest road sample around the camera
 SHADE_CELL, SHADE_SIZE = 4.0, 64  # what may throw a shadow, by cell
 GLOW_CELL, GLOW_SIZE = 16.0, 16  # which lights reach a cell; the same square as that of the shadows

@@ -139,7 +139,9 @@ class Traffic:
                 c, s_ = math.cos(yaw), math.sin(yaw)
                 blobs.append(np.array([[x, y, c, s_, car.length / 2 - 0.1, car.width / 2]]))
                 if night:
-                    lights.append(_lamps(car, x, y, c, s_))
+                    lamps = _lamps(car, x, y, c, s_)
+                    lamps[:, T.L_Z] += road.elevation(s)
+                    lights.append(lamps)
         return np.concatenate(shapes), np.concatenate(lights), np.concatenate(blobs)
 
 
