@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -282,6 +286,13 @@ class TestVaried:
         np.testing.assert_allclose(base[:3, :3] @ (v + np.cross(w, base_from_camera)), moved, atol=0.1)
         slope = float(drive._road.slope(drive._ego.travelled(3 / drive.config.fps)))
         assert base[2, 0] == pytest.approx(slope, abs=0.03), "the car is pitched as the road is"
+
+    def test_rays_find_the_ground_of_hills_where_small_steps_do(self) -> None:
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("hills_by_small_steps.py"))],
+            env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def test_day_and_night_are_twins(self) -> None:
         day, night = (make(seconds=1.0, seed=9, varied=True, night=night).render(2) for night in (False, True))

@@ -52,8 +52,7 @@ def provenance_rows(told: Mapping[str, Any]) -> list[tuple[str, str]]:
         if name == "metrics" and isinstance(value, Mapping):
             rows += [(f"measured: {condition}", _figures(scores)) for condition, scores in value.items()]
         elif name == "data" and isinstance(value, list):
-            frames = sum(one.get("frames", 0) for one in value if isinstance(one, Mapping))
-            rows.append((name, f"{len(value)} recordings, {frames} frames"))
+            rows.append((name, _counted(value)))
         elif name == "config" and isinstance(value, Mapping):
             rows.append(("config, where not the default", _unusual(value)))
         else:
@@ -63,13 +62,22 @@ def provenance_rows(told: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def _counted(recordings: list[Any]) -> str:
+    told = [one for one in recordings if isinstance(one, Mapping)]
+    used = [one for one in told if "left_out" not in one]
+    frames = sum(one["frames"] for one in used if isinstance(one.get("frames"), int))
+    left = f", {len(told) - len(used)} left out" if len(used) < len(told) else ""
+    return f"{len(used)} recordings, {frames} frames{left}"
+
+
 def _unusual(config: Mapping[str, Any]) -> str:
     from defeat_ros.settings import entries
     from defeat_ros.training.config import TrainConfig
 
     usual = {entry.name: entry.default for entry in entries(TrainConfig)}
     told = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
-    return ", ".join(f"{key}={value}" for key, value in told.items() if key not in usual or value != usual[key])
+    rows = [f"{key}={value}" for key, value in told.items() if key not in usual or value != usual[key]]
+    return ", ".join(rows) or "nothing"
 
 
 def _figures(scores: Any) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import socket
 import struct
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -201,18 +201,15 @@ def put_in_place(scratch: Path, folder: Path, fingerprint: str) -> None:
         OutputError: it cannot be done.
     """
     try:
-        # Not replaced without a look: another process may have finished it since, and be reading it.
-        with suppress(OSError):
-            scratch.rename(folder)
-            return
-        if open_cache(folder, fingerprint) is None:
-            shutil.rmtree(folder, ignore_errors=True)
+        with (folder.parent / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if open_cache(folder, fingerprint) is not None:  # in use, perhaps
+                return
+            if folder.exists():
+                shutil.rmtree(folder)
             scratch.rename(folder)
     except OSError as error:
-        if open_cache(folder, fingerprint) is None:
-            raise OutputError(f"cannot write '{folder}': {error.strerror}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        raise OutputError(f"cannot write '{folder}': {error.strerror}") from error
 
 
 def scratch_beside(folder: Path) -> Path:

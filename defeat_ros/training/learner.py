@@ -103,20 +103,16 @@ class Learner(nn.Module):
             share = float(unknown.float().mean())
             # At least one: every network has to have a gradient where several processes exchange them.
             rows = unknown.nonzero()[:, 0] if share else slice(1)
-        frames = batch.frames[:, rows]
-        if not self.config.uses_judges:
-            features = None
-        elif features is None:
-            features = self.features(batch.seen[:, rows])
-        else:
-            features = [maps[rows] for maps in features]
+        frames, judged, others = batch.frames[:, rows], None, None
+        if self.config.uses_judges:
+            judged, *others = [maps[rows] for maps in features] if features else self.features(batch.seen[:, rows])
         loss, terms = self.criterion(
             {key: disp[rows] for key, disp in disps.items()}, frames[0], list(frames[1:]),
             [(axisangle[rows], shift[rows]) for axisangle, shift in poses], OFFSETS, batch.K[rows],
-            features and features[0], features and features[1:], generator,
+            judged, others, generator,
         )  # fmt: skip
         # A sample counts the same whatever others its batch holds.
-        return share * loss, {name: share * term for name, term in terms.items() if name != "automasked"}
+        return share * loss, {name: term if name == "automasked" else share * term for name, term in terms.items()}
 
     def _true_contrast(self, batch: Batch, features: list[Tensor], generator: torch.Generator | None) -> Tensor:
         """Contrastive loss where true depth and motion say which pixels show the same point."""
