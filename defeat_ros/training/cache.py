@@ -201,13 +201,15 @@ def put_in_place(scratch: Path, folder: Path, fingerprint: str) -> None:
         OutputError: it cannot be done.
     """
     try:
-        with (folder.parent / ".lock").open("w") as lock:
+        lock = os.open(folder.parent, os.O_RDONLY)
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if open_cache(folder, fingerprint) is not None:  # in use, perhaps
-                return
-            if folder.exists():
-                shutil.rmtree(folder)
-            scratch.rename(folder)
+            if open_cache(folder, fingerprint) is None:  # otherwise in use, perhaps
+                if folder.exists():
+                    shutil.rmtree(folder)
+                scratch.rename(folder)
+        finally:
+            os.close(lock)
     except OSError as error:
         raise OutputError(f"cannot write '{folder}': {error.strerror}") from error
 
