@@ -19,7 +19,7 @@ from drawn_drive import write_drive, write_folder
 from defeat_ros.checkpoint import read_checkpoint
 from defeat_ros.cli import main
 from defeat_ros.inference.engine import DepthEngine
-from defeat_ros.networks import DeFeatNet
+from defeat_ros.networks import DeFeatNet, make_untrained
 from defeat_ros.training.state import STATE_FILE, load_state, save_state
 
 STEPS = 4
@@ -241,6 +241,30 @@ def test_networks_can_be_trained_one_after_another(drive, tmp_path):
     before, after = weights(tmp_path / "depth"), weights(tmp_path / "features")
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"feat_net"}
+
+
+def test_networks_trained_side_by_side_are_put_together(undisturbed, tmp_path, capsys):
+    make_untrained(tmp_path / "other.safetensors", seed=5)
+    run_folder, joined = undisturbed[0], tmp_path / "joined.safetensors"
+    base = ["export", str(run_folder), str(joined), "--take"]
+    assert main([*base, f"feat_net={tmp_path / 'other.safetensors'}"]) == 0
+    before, other, after = (
+        weights(run_folder),
+        DeFeatNet.from_ckpt(tmp_path / "other.safetensors"),
+        read_checkpoint(joined),
+    )
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after.state[name])}
+    assert changed == {"feat_net"} and "feat_net" in after.provenance["taken"]
+    assert "feat_net" in after.provenance["untrained"], "they are as random as they were"
+    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in after.state.items() if "feat" in name)
+    joined.unlink()
+    make_untrained(tmp_path / "wide.safetensors", seed=5, n_dims=5)
+    for taken, told in (
+        (f"depth_net={tmp_path / 'other.safetensors'}", "translation"), ("feat_net", "NETWORK="),
+        (f"feat_net={tmp_path / 'wide.safetensors'}", "n_dims"), (f"net={tmp_path / 'other.safetensors'}", "'net'"),
+    ):  # fmt: skip
+        assert main([*base, taken]) == 1 and told in capsys.readouterr().err
+        assert not joined.exists()
 
 
 def test_recordings_with_and_without_truth_train_together(drive, tmp_path):

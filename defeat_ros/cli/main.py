@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = add("demo", _demo, "render a night drive, run the node on it live, and show what comes out")
     demo.add_argument("--out", type=Path, default=Path("demo_out"), help="folder of the results (default demo_out)")
-    demo.add_argument("--checkpoint", default="", help="weights; default: those that ship, else UNTRAINED ones")
+    demo.add_argument("--checkpoint", default="", help="weights; default: those that ship")
     _add_drive_options(demo)
 
     info = add("info", _info, "what a checkpoint is and where it came from")

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from defeat_ros.cli.common import Commands, parse_overrides, print_table, provenance_rows, size
-from defeat_ros.errors import DefeatError
+from defeat_ros.errors import ConfigError, DefeatError
 
 TRANSLATIONS = ("inverse_depth", "scene_units")  # those of `checkpoint`, whose import takes seconds
 
@@ -58,6 +58,10 @@ def add_export(add: Commands) -> None:
         "how to read the pose net's translation where the input does not say; converts nothing (default: inverse_depth)"
     )
     export.add_argument("--translation", choices=TRANSLATIONS, help=said)
+    export.add_argument(
+        "--take", action="append", default=[], metavar="NETWORK=RUN-or-CKPT",
+        help="a network of another run instead, as feat_net=OTHER; repeatable",
+    )  # fmt: skip
     export.add_argument("--half", action="store_true", help="store as float16 (.safetensors only)")
 
 
@@ -107,7 +111,10 @@ def _export(options: argparse.Namespace) -> None:
     from defeat_ros.checkpoint import translation_of
     from defeat_ros.training.export import export_weights
 
-    told = export_weights(options.source, options.out, options.half, options.translation)
+    take = {name: Path(path) for name, path in (item.split("=", 1) for item in options.take if "=" in item)}
+    if len(take) < len(options.take):
+        raise ConfigError(f"--take is {options.take}, expected NETWORK=RUN-or-CKPT once for each network")
+    told = export_weights(options.source, options.out, options.half, options.translation, take)
     if options.out.suffix != ".safetensors" and translation_of(told) != "inverse_depth":
         print(
             "defeat-ros: the motion of these weights is in scene units, which the authors' layout cannot say: readers "

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from defeat_ros.checkpoint import untrained_of
 from defeat_ros.errors import CheckpointError, ConfigError, OutputError, SourceError
 from defeat_ros.networks import DeFeatNet
 from defeat_ros.settings import build, entries
@@ -20,7 +21,9 @@ RUN_FILE = "run.json"
 PUBLISHED = (".pt", ".pth", ".ckpt")
 
 
-def export_weights(source: Path, out: Path, half: bool = False, translation: str | None = None) -> dict[str, Any]:
+def export_weights(
+    source: Path, out: Path, half: bool = False, translation: str | None = None, take: Mapping[str, Path] | None = None
+) -> dict[str, Any]:
     """Write the weights of a run's folder or of a checkpoint to a new file; its suffix chooses the format.
 
     Args:
@@ -30,12 +33,14 @@ def export_weights(source: Path, out: Path, half: bool = False, translation: str
         half: store as float16 (ours only).
         translation: what the pose net's translation is (see `translation_of`), for files that do not say; None takes
             what the file says.
+        take: networks to take from other runs or weight files instead, as where they were trained side by side.
 
     Returns:
         the provenance.
 
     Raises:
-        ConfigError: `half` was asked of the authors' layout, or `translation` contradicts what the file says.
+        ConfigError: `half` was asked of the authors' layout, `translation` contradicts what the file says, or networks
+            to take are unknown or do not fit the others.
         OutputError: the file exists or cannot be written, or its suffix is another one.
         SourceError: the folder holds no run.
         CheckpointError, TrainingError: the weights cannot be read.
@@ -52,11 +57,33 @@ def export_weights(source: Path, out: Path, half: bool = False, translation: str
         if said != translation:
             raise ConfigError(f"translation is {translation!r}, but '{source}' says {said!r}")
         model.provenance["translation"] = translation
+    for name, path in (take or {}).items():
+        _take(model, name, path)
     if out.suffix == ".safetensors":
         model.save(out, half=half)
     else:
         model.save_published(out)
     return model.provenance
+
+
+def _take(model: DeFeatNet, name: str, path: Path) -> None:
+    """Put a network of another run or weight file in place of the model's; the provenance says so."""
+    if name not in NETWORKS:
+        raise ConfigError(f"network to take is {name!r}, expected one of {', '.join(NETWORKS)}")
+    other = _model_of_run(path) if path.is_dir() else DeFeatNet.from_ckpt(path)
+    mine, theirs = model.provenance, other.provenance
+    if model.options != other.options:
+        names = [option for option in model.options if model.options[option] != other.options[option]]
+        raise ConfigError(f"'{path}' has other {', '.join(names)}, expected networks built alike")
+    same = ("translation", "metres_per_unit")
+    # Depth and motion share one scale; features have none.
+    if name != "feat_net" and any(mine.get(fact) != theirs.get(fact) for fact in same):
+        raise ConfigError(f"'{path}' has another {' or '.join(same)}, expected the same to take its {name}")
+    getattr(model, name).load_state_dict(getattr(other, name).state_dict())
+    told = ("command", "commit", "minutes", "steps", "input_size")
+    mine["taken"] = {**mine.get("taken", {}), name: {fact: theirs[fact] for fact in told if fact in theirs}}
+    random = name in (untrained_of(theirs) if theirs.get("trained", True) else NETWORKS)
+    mine["untrained"] = sorted({*untrained_of(mine)} - {name} | ({name} if random else set()))
 
 
 def export_run(folder: Path, out: Path) -> None:
