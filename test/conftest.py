@@ -22,6 +22,14 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def weights() -> Path:
+    """The checkpoint that ships."""
+    from defeat_ros.inference.weights import find_checkpoint
+
+    return find_checkpoint("")
+
+
+@pytest.fixture(scope="session")
 def golden_network(shared_dir: Path) -> tuple[dict, Any]:
     """What is known of the published networks, and ours with the golden weights, in eval mode."""
     import torch

@@ -12,16 +12,10 @@ import pytest
 import yaml
 
 from defeat_ros.cli import main
+from defeat_ros.cli.common import provenance_rows
 from defeat_ros.data.bag import BagReader
 from defeat_ros.data.recording import open_recording
 from defeat_ros.networks import make_untrained
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
-    make_untrained(path, seed=0)
-    return path
 
 
 @pytest.fixture
@@ -51,7 +45,7 @@ def test_convert_process_and_look(tmp_path, images, weights, capsys):
     line = ["process", str(bag), str(out), "--checkpoint", str(weights), "--set", "input_size=[96, 64]"]
     assert main([*line, "--topics", "depth/image_rect", "depth/camera_info"]) == 0
     printed = capsys.readouterr()
-    assert "frames in" in printed.out and "UNTRAINED" in printed.err
+    assert "frames in" in printed.out and not printed.err
     with BagReader(out) as made:
         assert {topic.name: topic.count for topic in made.topics.values()} == {
             "/depth/image_rect": 4, "/depth/camera_info": 4,
@@ -108,12 +102,37 @@ def test_demo_tries_the_checkpoint_before_the_long_work(tmp_path, capsys):
 
 
 def test_info(weights, capsys):
-    assert main(["info", str(weights), "--json"]) == 0
+    assert main(["info", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["format"] == "safetensors" and facts["provenance"]["trained"] is False
+    assert facts["file"] == str(weights), "the one that ships, where none is named"
+    assert facts["format"] == "safetensors" and facts["provenance"]["trained"] is True
     assert facts["options"]["num_layers"] == 18 and len(facts["sha256"]) == 64
     assert main(["info", str(weights)]) == 0
     assert facts["sha256"] in re.sub(r"[│\s]", "", capsys.readouterr().out), "folded, not cut"
+
+
+def test_what_a_weight_file_says_is_told_briefly():
+    recordings = [{"name": str(i), "frames": 10, "samples": {}} for i in range(600)]
+    told = {
+        "data": [*recordings, {"name": "parked", "frames": 9, "left_out": "static"}, {"frames": "many"}, 7],
+        "metrics": {"night": {"abs_rel": 0.123456, "frames": 48}, "day": None},
+        "config": {"size": [256, 192], "batch_size": 8, "seed": 3},
+        "command": "train " + "x" * 5000,
+        "trained": True,
+    }
+    rows = dict(provenance_rows(told))
+    assert rows["data"] == "601 recordings, 6000 frames, 1 left out"
+    assert rows["measured: night"] == "abs_rel 0.1235, frames 48" and rows["measured: day"] == "None"
+    assert rows["config, where not the default"] == "size=(256, 192), seed=3"
+    assert len(rows["command"]) < 500 and rows["trained"] == "True"
+    assert dict(provenance_rows({"config": {}})) == {"config, where not the default": "nothing"}
+
+
+def test_weights_that_were_never_trained_are_said_to_be(images, tmp_path, capsys):
+    make_untrained(tmp_path / "random.safetensors", seed=0)
+    line = ["infer", str(images / "000.png"), "--out", str(tmp_path / "look"), "--set", "input_size=[96, 64]"]
+    assert main([*line, "--checkpoint", str(tmp_path / "random.safetensors")]) == 0
+    assert "UNTRAINED" in capsys.readouterr().err
 
 
 def test_known_errors_are_one_line(tmp_path, images, weights, capsys):

@@ -12,7 +12,6 @@ from drawn_drive import CAMERA, HEIGHT, WIDTH, draw, world_from_camera, write_dr
 
 from defeat_ros.cli import main
 from defeat_ros.evaluation.features import Matches, View, match, true_places
-from defeat_ros.networks import make_untrained
 
 DRIVE = [(0.1 * index, 0.1 * index) for index in range(6)]
 
@@ -61,12 +60,11 @@ def test_nothing_to_match_is_no_error() -> None:
     assert Matches().report()["features_over_orb"] is None
 
 
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], weights: Path) -> None:
     day = write_drive(tmp_path / "day", DRIVE)
     night = write_drive(tmp_path / "night", DRIVE, light=0.4)
     arguments = ["evaluate", "features", str(day), str(night), "--every", "2", "--offset", "1", "--json"]
-    make_untrained(tmp_path / "w.safetensors", seed=0)
-    engine = ["--checkpoint", str(tmp_path / "w.safetensors"), "--set", "input_size=[128,128]"]
+    engine = ["--checkpoint", str(weights), "--set", "input_size=[128,128]"]
     arguments += [*engine, "--out", str(tmp_path / "out")]
     assert main(arguments) == 0
     report = json.loads(capsys.readouterr().out)

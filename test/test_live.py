@@ -21,7 +21,6 @@ from defeat_ros.demo.live import run_live
 from defeat_ros.demo.summary import summarise
 from defeat_ros.geometry import disp_to_depth
 from defeat_ros.inference.process import process_bag
-from defeat_ros.networks import make_untrained
 from defeat_ros.preprocess import to_tensor
 
 START_NS = 1_700_000_000 * 10**9
@@ -44,9 +43,7 @@ def depths(path: Path) -> dict[int, np.ndarray]:
     return {stamp_from_message(message): depth_from_message(message) for message in found}
 
 
-def test_live_and_offline_agree_to_the_last_bit_and_every_frame_is_booked(tmp_path):
-    weights = tmp_path / "untrained.safetensors"
-    make_untrained(weights, seed=0)
+def test_live_and_offline_agree_to_the_last_bit_and_every_frame_is_booked(tmp_path, weights):
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(12)]
     write_bag(tmp_path / "in", images, gap_ns=250_000_000)

@@ -14,7 +14,6 @@ from rclpy.parameter import Parameter
 from ros_tools import Camera, FakeEngine, Process, environment, new_domain, ros
 
 from defeat_ros.data.messages import stamp_from_message
-from defeat_ros.networks.defeat_net import make_untrained
 from defeat_ros.ros.node import DepthNode
 
 # A driver as most are, with Fast DDS as it comes; 1.4 MB at a time.
@@ -35,14 +34,6 @@ NODE = "defeat_ros.ros.node"
 IMAGE, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    """Random weights."""
-    path = tmp_path_factory.mktemp("ckpt") / "untrained.safetensors"
-    make_untrained(path, seed=0)
-    return path
-
-
 @pytest.fixture
 def start():
     """Starts processes and leaves none behind."""
@@ -57,9 +48,9 @@ def start():
         process.kill()
 
 
-def ros_args(checkpoint, *more):
+def ros_args(weights, *more):
     size = ("-p", "input_size:=[192, 128]")
-    return "--ros-args", "-p", f"checkpoint:={checkpoint}", *size, *more
+    return "--ros-args", "-p", f"checkpoint:={weights}", *size, *more
 
 
 def ends_cleanly(process, number):
@@ -70,10 +61,10 @@ def ends_cleanly(process, number):
     assert "Traceback" not in process.output
 
 
-def test_real_engine_end_to_end(start, checkpoint):
+def test_real_engine_end_to_end(start, weights):
     """Every output of one stream; images over half a megabyte reach best-effort subscribers of a plain process."""
     domain = new_domain()
-    process = start(*ros_args(checkpoint), domain=domain)
+    process = start(*ros_args(weights), domain=domain)
     with ros(domain=domain) as r:
         depths = r.listen("depth/image_rect", IMAGE, reliable=False)
         infos = r.listen("depth/camera_info", INFO)
@@ -91,7 +82,7 @@ def test_real_engine_end_to_end(start, checkpoint):
             assert [stamp_from_message(message) for message in received] == stamps
         depth = np.frombuffer(depths[-1].data, np.float32).reshape(352, 480)
         assert np.all(depth > 0) and odoms[-1].header.frame_id == "odom" and odoms[-1].child_frame_id == "base_link"
-        assert "UNTRAINED" in process.output
+        assert "UNTRAINED" not in process.output and weights.name in process.output
     ends_cleanly(process, signal.SIGINT)
 
 
@@ -114,9 +105,9 @@ def test_a_node_that_cannot_configure_lives_on_and_says_why(start, arguments, re
     assert "Traceback" not in process.output
 
 
-def test_silence_is_explained(start, checkpoint):
+def test_silence_is_explained(start, weights):
     domain = new_domain()
-    process = start(*ros_args(checkpoint), domain=domain)
+    process = start(*ros_args(weights), domain=domain)
     with ros(domain=domain) as r:
         camera = Camera(r, image="/front/image_raw")
         assert camera.images

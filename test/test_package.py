@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import re
 import subprocess
@@ -144,3 +145,9 @@ def test_links_lead_somewhere(page):
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     missing = [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
     assert not missing
+
+
+def test_the_model_card_is_of_the_checkpoint_that_ships(weights: Path) -> None:
+    card = (ROOT / "ckpt" / "README.md").read_text(encoding="utf-8")
+    assert f"`{weights.name}`" in card and hashlib.sha256(weights.read_bytes()).hexdigest() in card
+    assert weights.stat().st_size <= 66e6

@@ -17,13 +17,6 @@ CAMERA = CameraIntrinsics(fx=60.0, fy=60.0, cx=47.5, cy=31.5, width=96, height=6
 STEP_NS = 10**8
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
-    make_untrained(path, seed=0)
-    return path
-
-
 def engine(weights: Path) -> DepthEngine:
     return DepthEngine.from_ckpt(weights, input_size=[96, 64])
 

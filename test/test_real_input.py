@@ -21,7 +21,6 @@ from defeat_ros.demo.drive_result import read_result
 from defeat_ros.demo.live import run_live
 from defeat_ros.demo.summary import summarise
 from defeat_ros.inference.process import process_bag
-from defeat_ros.networks import make_untrained
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
@@ -39,11 +38,9 @@ def depth_bytes(bag_path: Path) -> dict[int, bytes]:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_live_and_offline(name, shared_dir, tmp_path):
+def test_live_and_offline(name, shared_dir, tmp_path, weights):
     source, camera = SOURCES[name]
     converted = convert(shared_dir / "data" / source, tmp_path / "in", intrinsics=camera, fps=10.0)
-    weights = tmp_path / "untrained.safetensors"
-    make_untrained(weights, seed=0)
     live = run_live(tmp_path, converted.duration_s, {"checkpoint": str(weights), "use_sim_time": True}, new_domain())
     frames = summarise(read_result(tmp_path / "in", tmp_path / "out"), live)["frames"]
     offline = []

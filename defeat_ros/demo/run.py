@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -21,11 +18,10 @@ from defeat_ros.demo.summary import summarise, summary_rows
 from defeat_ros.errors import OutputError
 from defeat_ros.files import write_json
 from defeat_ros.geometry import BODY_FROM_OPTICAL, invert, xyz_rpy_from_transform
-from defeat_ros.inference.weights import find_checkpoint, shipped_checkpoints
+from defeat_ros.inference.weights import find_checkpoint
 from defeat_ros.progress import progress_bar
 
 MARKER = ".defeat_ros_demo"
-UNTRAINED_SEED = 0
 
 
 def run_demo(config: DriveConfig, out: Path, checkpoint: str = "") -> None:
@@ -34,29 +30,33 @@ def run_demo(config: DriveConfig, out: Path, checkpoint: str = "") -> None:
     Args:
         config: the drive to render.
         out: folder; that of an earlier demonstration is replaced.
-        checkpoint: weights; '' takes those that ship, and where none do, seeded UNTRAINED ones.
+        checkpoint: weights; '' takes those that ship.
 
     Raises:
         OutputError: `out` holds something else, or cannot be written.
+        CheckpointError: the weights cannot be read.
         DefeatError: the node could not start; its log is quoted.
     """
+    from defeat_ros.networks import DeFeatNet  # loads torch
+
     began = time.monotonic()
     drive = NightDrive(config)
-    with _weights(checkpoint) as weights:
-        _prepare(out)
-        with progress_bar("rendering (the first time compiles, a minute)", config.frame_count) as advance:
-            record_drive(drive, out / "in", advance)
-        rendered = time.monotonic()
-        mount = drive.base_from_camera @ invert(BODY_FROM_OPTICAL)
-        parameters = {
-            "checkpoint": str(weights),
-            "use_sim_time": True,
-            "base_frame": BASE_FRAME,
-            # A slow CPU lets through frames a second or two apart: show their odometry all the same.
-            "max_gap_s": 3.0,
-            "base_from_camera": list(xyz_rpy_from_transform(mount)),
-        }
-        live = run_live(out, config.seconds, parameters)
+    weights = find_checkpoint(checkpoint).resolve()
+    DeFeatNet.from_ckpt(weights)  # tried before the long work begins
+    _prepare(out)
+    with progress_bar("rendering (the first time compiles, a minute)", config.frame_count) as advance:
+        record_drive(drive, out / "in", advance)
+    rendered = time.monotonic()
+    mount = drive.base_from_camera @ invert(BODY_FROM_OPTICAL)
+    parameters = {
+        "checkpoint": str(weights),
+        "use_sim_time": True,
+        "base_frame": BASE_FRAME,
+        # A slow CPU lets through frames a second or two apart: show their odometry all the same.
+        "max_gap_s": 3.0,
+        "base_from_camera": list(xyz_rpy_from_transform(mount)),
+    }
+    live = run_live(out, config.seconds, parameters)
     played = time.monotonic()
     result = read_result(out / "in", out / "out")
     summary = summarise(result, live)
@@ -86,19 +86,3 @@ def _prepare(out: Path) -> None:
         (out / MARKER).touch()
     except OSError as error:
         raise OutputError(f"cannot make '{out}': {error.strerror}") from error
-
-
-@contextmanager
-def _weights(checkpoint: str) -> Iterator[Path]:
-    """The weights to use, tried before the long work begins; UNTRAINED ones live only as long as the demonstration."""
-    from defeat_ros.networks import DeFeatNet, make_untrained
-
-    if checkpoint or shipped_checkpoints():
-        found = find_checkpoint(checkpoint).resolve()
-        DeFeatNet.from_ckpt(found)
-        yield found
-    else:
-        with tempfile.TemporaryDirectory(prefix="defeat_ros_") as folder:
-            made = Path(folder) / f"UNTRAINED_seed{UNTRAINED_SEED}.safetensors"
-            make_untrained(made, seed=UNTRAINED_SEED)
-            yield made

@@ -78,7 +78,7 @@ def find_checkpoint(name: str) -> Path:
     """
     if name:
         return Path(name).expanduser()
-    shipped = shipped_checkpoints()
+    shipped = sorted((share_directory() / "ckpt").glob("*.safetensors"))
     if len(shipped) != 1:
         found = ", ".join(path.name for path in shipped) or "none"
         raise CheckpointError(
@@ -86,11 +86,6 @@ def find_checkpoint(name: str) -> Path:
             "expected one .safetensors there or the path of a checkpoint; see ckpt/README.md"
         )
     return shipped[0]
-
-
-def shipped_checkpoints() -> list[Path]:
-    """Our own weight files in ckpt/."""
-    return sorted((share_directory() / "ckpt").glob("*.safetensors"))
 
 
 def input_size_hw(config: DepthConfig, provenance: Mapping[str, Any]) -> tuple[int, int]:
