@@ -27,6 +27,21 @@ def size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def parse_pairs(option: str, items: Sequence[str], form: str = "NAME=VALUE") -> list[tuple[str, str]]:
+    """Names and values of a repeatable option, as they stand.
+
+    Raises:
+        ConfigError: an item has no '='.
+    """
+    pairs = []
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise ConfigError(f"{option} {item!r} has no '=', expected {form}")
+        pairs.append((name, value))
+    return pairs
+
+
 def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
     """What `--set NAME=VALUE` says, values as YAML.
 
@@ -34,14 +49,11 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
         ConfigError: an item has no '=' or its value is not YAML.
     """
     overrides: dict[str, Any] = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {item!r} has no '=', expected NAME=VALUE")
+    for name, value in parse_pairs("--set", items):
         try:
             overrides[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise ConfigError(f"--set {item!r}: the value is not YAML") from error
+            raise ConfigError(f"--set {f'{name}={value}'!r}: the value is not YAML") from error
     return overrides
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from defeat_ros.cli.common import Commands, parse_overrides, print_table, provenance_rows, size
+from defeat_ros.cli.common import Commands, parse_overrides, parse_pairs, print_table, provenance_rows, size
 from defeat_ros.errors import ConfigError, DefeatError
 
 TRANSLATIONS = ("inverse_depth", "scene_units")  # those of `checkpoint`, whose import takes seconds
@@ -111,9 +111,10 @@ def _export(options: argparse.Namespace) -> None:
     from defeat_ros.checkpoint import translation_of
     from defeat_ros.training.export import export_weights
 
-    take = {name: Path(path) for name, path in (item.split("=", 1) for item in options.take if "=" in item)}
-    if len(take) < len(options.take):
-        raise ConfigError(f"--take is {options.take}, expected NETWORK=RUN-or-CKPT once for each network")
+    pairs = parse_pairs("--take", options.take, "NETWORK=RUN-or-CKPT")
+    take = {name: Path(path) for name, path in pairs}
+    if len(take) < len(pairs):
+        raise ConfigError(f"--take is {options.take}, expected each network once")
     told = export_weights(options.source, options.out, options.half, options.translation, take)
     if options.out.suffix != ".safetensors" and translation_of(told) != "inverse_depth":
         print(

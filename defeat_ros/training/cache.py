@@ -197,6 +197,8 @@ def open_cache(folder: Path, fingerprint: str) -> PreparedSource | None:
 def put_in_place(scratch: Path, folder: Path, fingerprint: str) -> None:
     """Rename a finished folder to its name; of two processes that finish the same one, the later one gives way.
 
+    Its scratch folder then stays, for the caller to remove.
+
     Raises:
         OutputError: it cannot be done.
     """

@@ -51,7 +51,7 @@ def export_weights(
         raise OutputError(f"'{out}' exists, expected a new path")
     if half and out.suffix != ".safetensors":
         raise ConfigError(f"'{out}' in float16 is not possible, expected .safetensors: the authors' layout is float32")
-    model = _model_of_run(source) if source.is_dir() else DeFeatNet.from_ckpt(source)
+    model = _model_of(source)
     if translation is not None:
         said = model.provenance.get("translation", translation)
         if said != translation:
@@ -70,7 +70,7 @@ def _take(model: DeFeatNet, name: str, path: Path) -> None:
     """Put a network of another run or weight file in place of the model's; the provenance says so."""
     if name not in NETWORKS:
         raise ConfigError(f"network to take is {name!r}, expected one of {', '.join(NETWORKS)}")
-    other = _model_of_run(path) if path.is_dir() else DeFeatNet.from_ckpt(path)
+    other = _model_of(path)
     mine, theirs = model.provenance, other.provenance
     if model.options != other.options:
         names = [option for option in model.options if model.options[option] != other.options[option]]
@@ -93,6 +93,10 @@ def export_run(folder: Path, out: Path) -> None:
         scratch.unlink()
     export_weights(folder, scratch)
     scratch.replace(out)
+
+
+def _model_of(source: Path) -> DeFeatNet:
+    return _model_of_run(source) if source.is_dir() else DeFeatNet.from_ckpt(source)
 
 
 def _model_of_run(folder: Path) -> DeFeatNet:

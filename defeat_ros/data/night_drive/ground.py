@@ -125,6 +125,7 @@ def _enter(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, roa
         outside, _ = beyond_kerb(s, d, junctions, g[T.G_HALF])
         if outside > 0.0:
             return top, top, True
+        # A grazing ray comes from the kerbs' height to the road's within tens of metres.
         t, found = _reach(0.0, KERB_HEIGHT + 0.01, top, *ray, road, grid, g, farthest + 50.0)
         if not found:  # the ray rises again, over the road still or into a kerb
             s, d = road_coordinates(ox + t * dx, oy + t * dy, road, grid, g)

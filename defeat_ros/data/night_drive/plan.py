@@ -82,10 +82,8 @@ class Plan:
 
     @classmethod
     def draw(cls, seed: int) -> Plan:
-        """The kind of road, the traffic and the camera that a seed stands for.
-
-        `relief` draws what came later, so that it changes nothing else about a seed.
-        """
+        """The kind of road, the traffic and the camera that a seed stands for."""
+        # The second one draws what was added later, so that nothing else about a seed changed.
         rng, relief = (np.random.default_rng([seed, k]) for k in (5, 7))
         plan = KINDS[rng.choice(len(KINDS), p=SHARES)]
         busy = rng.random()
