@@ -1,10 +1,11 @@
 """The values that travel: what a camera saw (`Frame`) and what was made of it (`Prediction`).
 
-Data and cheap invariants only, numpy only; every other module builds on these three classes.
+Data and cheap invariants only, numpy only; every other module builds on these classes.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,6 +117,51 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """How many metres a scene unit is, and how certain that is.
+
+    Attributes:
+        metres_per_unit: None while it is unknown.
+        std: standard deviation of its logarithm, about that of the ratio; 0 for a fixed one, inf for none.
+        source: 'none', 'fixed', or those of 'learned', 'camera_height', 'odometry' that it was fused from, the most
+            certain first, joined by '+'.
+        age_s: time since the last measurement, s; 0 for one that is not measured.
+    """
+
+    metres_per_unit: float | None = None
+    std: float = math.inf
+    source: str = "none"
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class ImageHealth:
+    """Measurements of one image at the networks' size.
+
+    Attributes:
+        brightness: mean grey level, 0 to 255.
+        black, white: shares of pixels without information, 0 to 1.
+        contrast: standard deviation of the grey levels.
+        sharpness: energy of the finest octave of detail over that of the next; low where focus or motion blurs.
+        change: mean absolute difference to the frame before, grey levels; NaN for a first frame.
+        problems: what is wrong, of 'black', 'white', 'flat', 'dark', 'glare', 'blurred', 'static'.
+    """
+
+    brightness: float
+    black: float
+    white: float
+    contrast: float
+    sharpness: float
+    change: float
+    problems: tuple[str, ...]
+
+    @property
+    def useless(self) -> bool:
+        """Whether nothing can be told from the image."""
+        return bool({"black", "white", "flat"} & set(self.problems))
+
+
+@dataclass(frozen=True)
 class Odometry:
     """Motion of the camera since the start, the last reset or jump back in time.
 
@@ -130,6 +176,11 @@ class Odometry:
         step_covariance: (6, 6) float64, of the step's translation and rotation, in the camera's own axes now.
         pose_covariance: (6, 6) float64, the same of the pose, accumulated since the start or reset.
         segment: counts the restarts; no motion is known between segments.
+        source: what told the step: 'refined' (tracked corners and learned depth), 'still' (the camera stands),
+            'network' (the pose net alone), 'lost' (nothing: the pose is held and its covariance says unknown), or
+            'start' at a segment's first frame.
+        matches: number of corners that were tracked, 0 where none were looked for.
+        inliers: share of them that agree with the step, 0 to 1.
     """
 
     odom_from_camera: np.ndarray
@@ -138,6 +189,9 @@ class Odometry:
     step_covariance: np.ndarray
     pose_covariance: np.ndarray
     segment: int
+    source: str = "start"
+    matches: int = 0
+    inliers: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -148,11 +202,16 @@ class Prediction:
         stamp_ns, frame_id: those of the frame.
         image: (H, W, 3) uint8 RGB, rectified, at the output size.
         intrinsics: the camera of `image` and `depth`, free of distortion; None where the frame had none.
-        depth: (H, W) float32 along the optical z axis, in metres where `metres_per_unit` is known, else in
-            scene units; +Inf beyond the range, -Inf closer than it, NaN where rectification left nothing to see.
-        features: (H, W, C) float32 of unit length over C.
+        depth: (H, W) float32 along the optical z axis, in metres where the scale is known, else in scene units;
+            +Inf beyond the range, -Inf closer than it, NaN where it is not reliable: below `confidence_min`, in the
+            hood mask, where rectification left nothing to see, or all over a useless image.
+        confidence: (H, W) float32, probability that the depth lies within 25 % of the truth; of the depth before
+            unreliable pixels were made NaN.
+        features: (h, w, C) float32 of unit length over C.
         odometry: motion up to this frame, in the same unit as the depth.
-        metres_per_unit: the scale that was applied, None while it is unknown.
+        scale: the scale that was applied.
+        health: of the image; None where neither depth nor odometry was asked for.
+        withheld: why the depth is None although it was asked for: 'scale_unknown'.
         restart: why a new odometry segment began at this frame ('start', 'gap', 'backwards', 'size', 'time_jump',
             'reset'),
             None when it continues the one before.
@@ -163,7 +222,15 @@ class Prediction:
     image: np.ndarray
     intrinsics: CameraIntrinsics | None = None
     depth: np.ndarray | None = None
+    confidence: np.ndarray | None = None
     features: np.ndarray | None = None
     odometry: Odometry | None = None
-    metres_per_unit: float | None = None
+    scale: Scale = Scale()
+    health: ImageHealth | None = None
+    withheld: str | None = None
     restart: str | None = None
+
+    @property
+    def metres_per_unit(self) -> float | None:
+        """The scale that was applied, None while it is unknown."""
+        return self.scale.metres_per_unit

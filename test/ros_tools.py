@@ -21,7 +21,9 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from defeat_ros.frame import CameraIntrinsics, Prediction
+from defeat_ros.inference.costs import Costs
 from defeat_ros.inference.engine import EngineInfo
+from defeat_ros.inference.measured_motion import MeasuredMotion
 from defeat_ros.ros.messages import FACTORY, message_class
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -53,6 +55,8 @@ class FakeEngine:
     def __init__(self, config: Any) -> None:
         self.config = config
         self.info = EngineInfo("fake.safetensors", "0" * 64, False, "fake", "cpu", "float32", (64, 32))
+        self.costs, self.measured = Costs(), MeasuredMotion(config.base_frame)
+        self.base_from_camera = np.eye(4)
         self.calls: list[tuple[int, frozenset[str]]] = []
         self.cameras: list[CameraIntrinsics | None] = []
         self.resets: list[str] = []
@@ -76,6 +80,7 @@ class FakeEngine:
             image=frame.image,
             intrinsics=frame.intrinsics,
             depth=np.full((height, width), 2.0, np.float32) if "depth" in want else None,
+            confidence=np.full((height, width), 0.5, np.float32) if "confidence" in want else None,
             features=np.full((height, width, 10), 10**-0.5, np.float32) if "features" in want else None,
         )
 

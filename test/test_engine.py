@@ -18,7 +18,9 @@ STEP_NS = 100_000_000
 
 
 def engine(backend=None, **options):
-    return DepthEngine(build(DepthConfig, {"input_size": [128, 96], **options}), backend or FakeBackend())
+    return DepthEngine(
+        build(DepthConfig, {"input_size": [128, 96], "confidence_min": 0.0, **options}), backend or FakeBackend()
+    )
 
 
 def frame(index, size=(48, 64), stamp_ns=None, **fields):
@@ -41,9 +43,13 @@ def test_nothing_is_computed_that_was_not_asked_for():
     backend = FakeBackend()
     made = engine(backend)(frame(0), {"features"})
     assert backend.calls[0][2] == {"features"}
-    assert made.depth is None and made.odometry is None
-    engine(backend)(frame(0), {"odometry"})
-    assert backend.calls[1][2] == {"disp", "pose"}
+    assert made.depth is None and made.odometry is None and made.health is None
+    run = engine(backend)
+    run(frame(0), {"depth"}), run(frame(1), {"depth"})
+    assert [call[2] for call in backend.calls[1:]] == [{"disp"}] * 2, "depth that is not judged needs no motion"
+    run(frame(2), {"odometry"})
+    assert [call[2] for call in backend.calls[3:]] == [{"disp"}, {"pose"}]
+    assert "confidence" not in run.costs.seconds and {"networks", "pose net", "road"} <= set(run.costs.seconds)
     with pytest.raises(ValueError, match="dept"):
         engine()(frame(0), {"dept"})
 
@@ -52,9 +58,11 @@ def test_pose_net_sees_later_then_earlier_at_its_own_size():
     backend = FakeBackend()
     run = engine(backend)
     run(frame(0)), run(frame(1))
-    assert backend.calls[0][1] is None
-    np.testing.assert_array_equal(backend.calls[1][1], backend.calls[0][0])
-    assert backend.calls[1][0].shape == (96, 128, 3)
+    first, second, pose = backend.calls
+    assert first[1] is None and second[1] is None
+    np.testing.assert_array_equal(pose[0], second[0])
+    np.testing.assert_array_equal(pose[1], first[0])
+    assert pose[0].shape == (96, 128, 3)
 
 
 def test_odometry_scales_with_the_mean_inverse_depth():
@@ -268,8 +276,9 @@ def test_the_callers_array_may_be_filled_again():
     image[:] = 200
     assert made.image.max() == 10
     made.image[:] = 99
+    image[:] = np.random.default_rng(0).integers(0, 256, image.shape)
     run(Frame(image, STEP_NS))
-    assert backend.calls[1][1].max() == 10, "the support frame is what was seen, whoever wrote to its arrays since"
+    assert backend.calls[-1][1].max() == 10, "the support frame is what was seen, whoever wrote to its arrays since"
 
 
 def test_camera_info_that_comes_late_does_not_break_the_sequence():
@@ -284,11 +293,16 @@ def test_one_bad_number_does_not_spoil_the_odometry():
     run = engine(backend)
     run(frame(0)), run(frame(1))
     backend.disp = float("nan")
-    bad = run(frame(2)).odometry
+    with pytest.raises(FrameError, match="not finite") as caught:
+        run(frame(2))
+    assert caught.value.reason == "not_finite"
     backend.disp = 0.5
-    good = run(frame(3)).odometry
-    assert np.isfinite(bad.odom_from_camera).all() and bad.segment == 1
-    assert np.isfinite(good.odom_from_camera).all() and np.isfinite(good.pose_covariance).all()
+    good = run(frame(3))
+    assert good.restart == "gap" and good.odometry.segment == 1 and np.isfinite(good.odometry.pose_covariance).all()
+    backend.translation[:] = np.inf
+    lost = run(frame(4)).odometry
+    assert lost.source == "lost" and np.isfinite(lost.odom_from_camera).all()
+    assert lost.step_covariance[0, 0] >= 1e6
 
 
 def test_the_far_end_of_the_networks_is_sky():
@@ -299,15 +313,17 @@ def test_the_far_end_of_the_networks_is_sky():
 def test_uncertainty_turns_with_the_camera():
     """Doubt about the way ahead, gathered before a quarter turn, is doubt sideways after it."""
     from defeat_ros.geometry import rotation_from_vector, transform
-    from defeat_ros.inference.odometry import OdometryTracker
+    from defeat_ros.inference.odometry import OdometryTracker, Step
 
     tracker = OdometryTracker()
     tracker.restart(keep_pose=False)
+    doubt = np.diag([1e-6, 1e-6, 1.0, 1e-8, 1e-8, 1e-8])
     for length in (1.0, 3.0, 1.0, 3.0):
-        before = tracker.step(transform(np.eye(3), np.array([0.0, 0.0, length])), 0.1).pose_covariance
+        ahead = transform(np.eye(3), np.array([0.0, 0.0, length]))
+        before = tracker.step(Step(ahead, doubt, "refined"), 0.1).pose_covariance
     assert before[2, 2] > 100 * before[0, 0]
     turn = transform(rotation_from_vector(np.array([0.0, np.pi / 2, 0.0])), np.zeros(3))
-    after = tracker.step(turn, 0.1).pose_covariance
+    after = tracker.step(Step(turn, doubt * 1e-3, "refined"), 0.1).pose_covariance
     assert after[0, 0] >= 0.99 * before[2, 2]
 
 

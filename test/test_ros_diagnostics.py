@@ -1,13 +1,14 @@
 """What the statuses say, and how bad it is."""
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 
-from defeat_ros.inference.config import ScaleConfig
+from defeat_ros.frame import ImageHealth, Odometry, Prediction, Scale
 from defeat_ros.inference.engine import EngineInfo
 from defeat_ros.inference.ledger import LedgerCounts
-from defeat_ros.ros.diagnostics import ERROR, OK, WARN, Meter, engine_status, frames_status
+from defeat_ros.ros.diagnostics import ERROR, OK, WARN, Meter, engine_status, frames_status, prediction_statuses
 from defeat_ros.ros.statistics import percentile
 
 INFO = EngineInfo("a.safetensors", "ab" * 32, True, "torch", "cpu", "float32", (480, 352))
@@ -36,14 +37,44 @@ def test_a_failing_engine_is_an_error():
     assert (status.level, status.message) == (ERROR, "RuntimeError: broken")
 
 
-def test_engine_status_tells_the_scale_and_warns_of_untrained_weights():
-    none, fixed = ScaleConfig(), ScaleConfig("fixed", 2.5)
-    assert engine_status("n", INFO, none, None).values["scale"] == "none: depth in scene units"
-    assert engine_status("n", INFO, fixed, None).values["scale"] == "fixed: 2.5"
+def test_engine_status_tells_costs_and_warns_of_untrained_weights():
+    assert engine_status("n", INFO, {"road": 0.0123}, None).values["road (ms)"] == "12.3"
     untrained = EngineInfo("a", "b", False, "torch", "cpu", "float32", (480, 352))
-    assert engine_status("n", untrained, none, None).level == WARN
-    assert engine_status("n", None, None, "no such file").level == ERROR
-    assert engine_status("n", None, None, None).level == OK
+    assert engine_status("n", untrained, {}, None).level == WARN
+    assert engine_status("n", None, {}, "no such file").level == ERROR
+    assert engine_status("n", None, {}, None).level == OK
+
+
+def prediction(**fields):
+    health = ImageHealth(50.0, 0.0, 0.0, 40.0, 1.5, 8.0, fields.pop("problems", ()))
+    return Prediction(0, "cam", np.zeros((1, 1, 3), np.uint8), health=health, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "levels"),
+    [
+        ({"scale": Scale(1.1, 0.05, "camera_height+learned", 0.1)}, (OK, OK)),
+        ({"scale": Scale(1.1, 0.25, "learned", 0.0)}, (WARN, OK)),
+        ({"scale": Scale(1.1, 0.07, "odometry", 40.0)}, (WARN, OK)),
+        ({"scale": Scale(1.1, 0.25, "learned"), "withheld": "scale_unknown"}, (WARN, OK)),
+        ({"problems": ("dark",)}, (OK, WARN)),
+        ({"problems": ("black", "dark")}, (OK, ERROR)),
+    ],
+)
+def test_scale_and_image_say_how_bad_it_is(fields, levels):
+    scale, image = prediction_statuses("n", prediction(**fields))
+    assert (scale.level, image.level) == levels
+    told = fields.get("scale", Scale())
+    assert scale.values["source"] == told.source and scale.values["variance"] == f"{told.std**2:.5f}"
+    assert image.message == (", ".join(fields.get("problems", ())) or "good")
+
+
+@pytest.mark.parametrize(("source", "level"), [("refined", OK), ("still", OK), ("network", WARN), ("lost", ERROR)])
+def test_odometry_says_when_it_is_lost(source, level):
+    odometry = Odometry(np.eye(4), np.eye(4), 0.1, np.eye(6), np.eye(6), 0, source, 120, 0.8)
+    status = prediction_statuses("n", prediction(odometry=odometry))[-1]
+    assert (status.level, status.values["source"], status.values["corners"]) == (level, source, "120")
+    assert prediction_statuses("n", None) == []
 
 
 def test_percentiles_are_values_that_occurred():

@@ -2,6 +2,7 @@
 
 import sys
 import types
+from dataclasses import replace
 
 import pytest
 
@@ -62,7 +63,7 @@ class MovingEngine(FakeEngine):
         step = np.eye(4)
         step[2, 3] = 0.0 if self.at_start else 1.0
         odometry = Odometry(step, step, 0.1, np.full(6, 0.01), np.full(6, 0.01), 0)
-        return types.SimpleNamespace(**{**vars(made), "odometry": odometry if "odometry" in want else None})
+        return replace(made, odometry=odometry if "odometry" in want else None)
 
 
 def run_one(r, **parameters):

@@ -33,7 +33,7 @@ def test_nested_and_dotted_names_mean_the_same():
         ({"max_gap_s": float("nan")}, "'max_gap_s' is nan"),
         ({"publish_tf": 1}, "'publish_tf' is 1, expected a bool"),
         ({"max_gap_s": True}, "'max_gap_s' is True, expected a float"),
-        ({"scale.mode": "guess"}, "'scale.mode' is 'guess', expected one of none, fixed"),
+        ({"scale.mode": "guess"}, "'scale.mode' is 'guess', expected one of auto, camera_height"),
         ({"input_size": [480]}, "'input_size' is [480], expected 2 values"),
         ({"input_size": [480, 0]}, "'input_size' is [480, 0], expected width and height"),
         ({"input_size": "480x352"}, "expected a list"),

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from defeat_ros.cli.common import Commands
 from defeat_ros.errors import ConfigError, SourceError
-from defeat_ros.evaluation.options import DepthEvaluation, FeatureEvaluation, OdometryEvaluation
+from defeat_ros.evaluation.options import DepthEvaluation, FeatureEvaluation, OdometryEvaluation, PlannerEvaluation
 from defeat_ros.files import json_text, write_json
 from defeat_ros.progress import progress_bar
 from defeat_ros.settings import build, entries
@@ -33,10 +33,11 @@ def add_evaluate(
         make_engine: makes it from the parsed options.
     """
     evaluate = add("evaluate", None, "errors of depth, odometry and features against truth")
-    kinds = evaluate.add_subparsers(required=True, metavar="depth|odometry|features")
+    kinds = evaluate.add_subparsers(required=True, metavar="depth|odometry|features|planner")
     _add_depth(kinds, add_engine_options, make_engine)
     _add_odometry(kinds, add_engine_options, make_engine)
     _add_features(kinds, add_engine_options, make_engine)
+    _add_planner(kinds, add_engine_options, make_engine)
 
 
 def _add_depth(kinds: Any, add_engine_options: Any, make_engine: Any) -> None:
@@ -82,6 +83,19 @@ def _add_features(kinds: Any, add_engine_options: Any, make_engine: Any) -> None
     _add_config(features, FeatureEvaluation)
     _add_out(features, "summary.json")
     add_engine_options(features)
+
+
+def _add_planner(kinds: Any, add_engine_options: Any, make_engine: Any) -> None:
+    about = "what a planner depends on: metric scale, confidence, and a grid of obstacles, against true depth"
+    planner = kinds.add_parser("planner", help=about, description=about)
+    planner.set_defaults(run=lambda options: _planner(options, make_engine))
+    _add_sources(planner, "+")
+    planner.add_argument("--depth-topic", metavar="TOPIC", help="truth of bags (default /truth/depth)")
+    _add_config(planner, PlannerEvaluation)
+    fit = "also fit the weights of inference/confidence.py to these recordings, and print them"
+    planner.add_argument("--fit", action="store_true", help=fit)
+    _add_out(planner, "summary.json and charts")
+    add_engine_options(planner)
 
 
 def _add_sources(parser: argparse.ArgumentParser, count: str) -> None:
@@ -278,6 +292,36 @@ def _features(options: argparse.Namespace, make_engine: Any) -> None:
     _write(options.out, report)
     learned = engine.info.trained and "features" not in engine.info.untrained
     _show(options, report, lambda: print_features(report, "" if learned else "UNTRAINED"))
+
+
+def _planner(options: argparse.Namespace, make_engine: Any) -> None:
+    from defeat_ros.evaluation.tables import print_planner
+    from defeat_ros.inference.measure_pictures import picture_confidence
+    from defeat_ros.inference.measure_planner import fit_weights, measure_planner
+
+    config = _config(PlannerEvaluation, options)
+    recordings = _open(options, depth_topic=options.depth_topic)
+    engine = make_engine(options)
+    _make_out(options.out)
+    runs = {}
+    with _bar("running the engine", recordings) as advance:
+        for name, recording in recordings:
+            runs[name] = measure_planner(recording, engine, config, options.fit, advance)
+    report = {
+        "checkpoint": asdict(engine.info),
+        "protocol": asdict(config),
+        "recordings": {name: run.report() for name, run in runs.items()},
+        "seconds_per_part": engine.costs.seconds,
+    }
+    if options.fit:
+        report["weights"] = fit_weights(list(runs.values()))
+    _write(options.out, report)
+    for name, run in runs.items():
+        for line in run.warnings:
+            print(f"defeat-ros: {name}: {line}", file=sys.stderr)
+    _show(options, report, lambda: print_planner(report, "" if engine.info.trained else "UNTRAINED"))
+    if options.out:
+        picture_confidence(report["recordings"], options.out)
 
 
 def _make_out(out: Path | None) -> None:

@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     process.add_argument("bag", type=Path, metavar="IN_BAG")
     process.add_argument("out", type=Path, metavar="OUT_BAG")
     process.add_argument("--image-topic", help="needed where the bag has several")
+    process.add_argument("--odom-topic", metavar="TOPIC", help="measured odometry of the bag, for the metric scale")
     process.add_argument(
         "--topics",
         nargs="+",
@@ -212,7 +213,8 @@ def _process(options: argparse.Namespace) -> None:
         total = bag.topics[topic].count
     engine = _engine(options)
     with progress_bar("processing", total) as advance:
-        done = process_bag(options.bag, options.out, engine, options.topics or DEFAULT_TOPICS, topic, advance)
+        topics = options.topics or DEFAULT_TOPICS
+        done = process_bag(options.bag, options.out, engine, topics, topic, options.odom_topic, advance)
     for line in done.warnings:
         print(f"defeat-ros: {line}", file=sys.stderr)
     counts = done.counts

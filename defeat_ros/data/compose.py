@@ -31,7 +31,7 @@ class MessageFactory:
         self._resolve = resolve
         self._as_bytes = as_bytes
 
-    def make(self, name: str, **fields: Any) -> Any:
+    def make(self, name: str, /, **fields: Any) -> Any:
         """A message of the named type."""
         return self._resolve(name)(**fields)
 
@@ -158,6 +158,37 @@ class MessageFactory:
         """A tf2_msgs/TFMessage of (parent, child, parent_from_child) triples."""
         made = [self.transform_stamped(*item, stamp_ns=stamp_ns) for item in items]
         return self.make("tf2_msgs/msg/TFMessage", transforms=made)
+
+    def point_cloud(self, points: np.ndarray, colors: np.ndarray | None, *, stamp_ns: int, frame_id: str) -> Any:
+        """An unorganised sensor_msgs/PointCloud2 with fields x, y, z and, where there are colours, rgb as PCL packs it.
+
+        Args:
+            points: (N, 3) float32, m, all finite.
+            colors: (N, 3) uint8 RGB, or None.
+        """
+        columns = np.ascontiguousarray(points, np.float32)
+        names = ["x", "y", "z"]
+        if colors is not None:
+            red, green, blue = colors.astype(np.uint32).T
+            packed = (red << 16 | green << 8 | blue).view(np.float32)
+            columns = np.concatenate([columns, packed[:, None]], axis=1)
+            names.append("rgb")
+        fields = [
+            self.make("sensor_msgs/msg/PointField", name=name, offset=4 * index, datatype=7, count=1)  # FLOAT32
+            for index, name in enumerate(names)
+        ]
+        return self.make(
+            "sensor_msgs/msg/PointCloud2",
+            header=self.header(stamp_ns, frame_id),
+            height=1,
+            width=len(columns),
+            fields=fields,
+            is_bigendian=False,
+            point_step=4 * len(names),
+            row_step=columns.nbytes,
+            data=self._as_bytes(columns.reshape(-1)),
+            is_dense=True,
+        )
 
     def clock(self, stamp_ns: int) -> Any:
         """A rosgraph_msgs/Clock."""

@@ -40,10 +40,12 @@ class Recording(ABC):
     Attributes:
         path: where it lies.
         expected: about how many images there will be, None where that is not known.
+        base_from_camera: (4, 4) float64, m, where the camera is mounted; None where it is not known.
     """
 
     path: Path
     expected: int | None = None
+    base_from_camera: np.ndarray | None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -46,9 +46,10 @@ class BagRecording(Recording):
             self._gap_ns = bag.duration_s * 1e9 / max(1, (count or 1) - 1)
             self._check_camera(bag)
             self._track: PoseTrack | None = None
-            self._base_from_camera = np.eye(4)
+            self._mount = np.eye(4)
             if odometry:
-                self._track, self._base_from_camera = self._motion(bag, odometry)
+                self._track, self.base_from_camera = self._motion(bag, odometry)
+                self._mount = BODY_FROM_OPTICAL if self.base_from_camera is None else self.base_from_camera
             if bag.lost:
                 self._at_opening.append(f"bag {path} is damaged: {bag.lost}")
         kept = min(1.0, fps * self._gap_ns / 1e9) if fps else 1.0
@@ -77,7 +78,7 @@ class BagRecording(Recording):
                     stamp_ns=stamp,
                     frame=frame,
                     depth=depths.at(stamp) if depths else None,
-                    world_from_camera=None if pose is None else pose @ self._base_from_camera,
+                    world_from_camera=None if pose is None else pose @ self._mount,
                 )
 
     def _with_camera(self, frame: Frame, item: BagFrame) -> tuple[Frame | None, str | None]:
@@ -98,8 +99,8 @@ class BagRecording(Recording):
             size = f"{first.size_hw[1]}x{first.size_hw[0]}"
             raise SourceError(f"intrinsics are for {camera.width}x{camera.height}, expected {size}, as in {self.path}")
 
-    def _motion(self, bag: BagReader, topic: str) -> tuple[PoseTrack, np.ndarray]:
-        """Where the base was, and how the camera is mounted on it."""
+    def _motion(self, bag: BagReader, topic: str) -> tuple[PoseTrack, np.ndarray | None]:
+        """Where the base was, and how the camera is mounted on it, where that is known."""
         stamps, poses, mounts, unusable, child = [], [], [], 0, ""
         for message in bag.messages({topic, "/tf_static"}):
             try:
@@ -122,7 +123,6 @@ class BagRecording(Recording):
                 f"/tf_static does not lead from {child!r} of {topic} to the camera {optical!r}: "
                 "the camera is taken to sit at its origin and look ahead"
             )
-            mount = BODY_FROM_OPTICAL
         return PoseTrack(stamps, np.array(poses)), mount
 
 

@@ -72,13 +72,22 @@ def images_by_stamp(path: Path, topic: str, read: Callable[[Any], np.ndarray]) -
 
 
 def depth_summary(result: DriveResult) -> dict[str, float]:
-    """Mean errors of the published depth over its frames, each scaled to the truth by its median; {} without any."""
+    """Mean metric errors, over frames, of the depth that was published as reliable; {} without any.
+
+    Besides those of `depth_errors`: `reliable`, the share of the pixels that had depth at all, and
+    `abs_rel_median_scaled`, of the same pixels after scaling each frame to the truth by its median.
+    """
     truth = images_by_stamp(result.in_bag, "/truth/depth", depth_from_message)
     rows = []
     for stamp, depth in images_by_stamp(result.out_bag, "/depth/image_rect", depth_from_message).items():
-        errors = depth_errors(depth, truth[stamp], median_scaling=True) if stamp in truth else None
-        if errors is not None:
-            rows.append(errors)
+        if stamp not in truth:
+            continue
+        unsure = np.isnan(depth)
+        told = np.where(unsure, np.float32(np.nan), truth[stamp])
+        errors, scaled = (depth_errors(depth, told, median_scaling=scaling) for scaling in (False, True))
+        if errors is not None and scaled is not None:
+            reliable = 1.0 - float(np.mean(unsure))
+            rows.append({**errors, "reliable": reliable, "abs_rel_median_scaled": scaled["abs_rel"]})
     return {name: round(float(np.mean([row[name] for row in rows])), 5) for name in rows[0]} if rows else {}
 
 
@@ -93,7 +102,7 @@ def odometry_alignment(result: DriveResult) -> tuple[Alignment, np.ndarray, np.n
 
 
 def odometry_summary(result: DriveResult) -> dict[str, float]:
-    """ATE after Sim(3) alignment, m, length of the true path, m, and how much was measured; {} with too few poses."""
+    """ATE after SE(3) and Sim(3) alignment, m, true length, m, and how much was measured; {} with too few poses."""
     aligned = odometry_alignment(result)
     if aligned is None:
         return {}
@@ -101,7 +110,8 @@ def odometry_summary(result: DriveResult) -> dict[str, float]:
     length = float(np.sum(np.linalg.norm(np.diff(truth, axis=0), axis=1)))
     error = ate_rmse(estimate, truth, with_scale=True)
     return {
-        "ate_rmse": round(error, 4),
+        "ate_rmse": round(ate_rmse(estimate, truth, with_scale=False), 4),
+        "ate_rmse_sim3": round(error, 4),
         "path_length_m": round(length, 2),
         "poses": len(truth),
         "measured_steps": result.measured_steps,

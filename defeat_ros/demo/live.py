@@ -16,7 +16,15 @@ from typing import Any
 from defeat_ros.errors import DefeatError
 from defeat_ros.progress import progress_bar
 
-RECORDED = ("depth/image_rect", "depth/camera_info", "depth/color", "depth/scale", "features/color", "odom")
+RECORDED = (
+    "depth/image_rect",
+    "depth/camera_info",
+    "depth/color",
+    "depth/points",
+    "depth/scale",
+    "features/color",
+    "odom",
+)
 READY_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 60.0
 

@@ -55,6 +55,8 @@ def run_demo(config: DriveConfig, out: Path, checkpoint: str = "") -> None:
         # A slow CPU lets through frames a second or two apart: show their odometry all the same.
         "max_gap_s": 3.0,
         "base_from_camera": list(xyz_rpy_from_transform(mount)),
+        # What a user measures with a tape: the base of a rendered vehicle stands on the road.
+        "scale.camera_height_m": float(mount[2, 3]),
     }
     live = run_live(out, config.seconds, parameters)
     played = time.monotonic()

@@ -18,7 +18,7 @@ def summarise(result: DriveResult, live: LiveRun) -> dict[str, Any]:
     Frames add up: `in == published + sum(dropped)`. What the player sent and the node never received counts as
     'lost_in_transport'.
     """
-    frames, engine = _status(result, "frames"), _status(result, "engine")
+    frames, engine, scale = (_status(result, kind) for kind in ("frames", "engine", "scale"))
     received, published = int(frames.get("received", 0)), int(frames.get("published", 0))
     dropped = {key.removeprefix("dropped "): int(value) for key, value in frames.items() if key.startswith("dropped ")}
     if (pending := int(frames.get("pending", 0))) > 0:
@@ -37,8 +37,8 @@ def summarise(result: DriveResult, live: LiveRun) -> dict[str, Any]:
             "p50": round(float(np.percentile(latencies, 50)), 1) if latencies else None,
             "p99": round(float(np.percentile(latencies, 99)), 1) if latencies else None,
         },
-        "depth_median_scaled": depth_summary(result),
-        "odometry_aligned_sim3": odometry_summary(result),
+        "depth": depth_summary(result),
+        "odometry": odometry_summary(result),
         "checkpoint": {
             "file": engine.get("checkpoint", ""),
             "sha256": engine.get("sha256", ""),
@@ -46,30 +46,37 @@ def summarise(result: DriveResult, live: LiveRun) -> dict[str, Any]:
         },
         "backend": f"{engine.get('backend', '?')} {engine.get('precision', '')}".strip(),
         "device": engine.get("device", "?"),
-        "scale": engine.get("scale", "?"),
+        "scale": {
+            "metres_per_unit": scale.get("metres per unit", "?"),
+            "relative_std": scale.get("relative standard deviation", "?"),
+            "source": scale.get("source", "?"),
+        },
     }
 
 
 def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """The summary as names and values of a table."""
     frames, rate, latency = summary["frames"], summary["rate_hz"], summary["latency_ms"]
-    depth, odometry = summary["depth_median_scaled"], summary["odometry_aligned_sim3"]
+    depth, odometry = summary["depth"], summary["odometry"]
     mark = "" if summary["checkpoint"]["trained"] else "   (UNTRAINED: means nothing yet)"
     rows = [("frames in", str(frames["in"])), ("published", str(frames["published"]))]
     rows += [(f"dropped: {reason}", str(number)) for reason, number in frames["dropped"].items()]
     rows.append(("rate", f"{rate['published']} Hz of {rate['in']} Hz"))
     rows.append(("latency p50 / p99", f"{latency['p50']} / {latency['p99']} ms"))
     if depth:
-        rows.append(
-            ("depth against truth", f"abs_rel {depth['abs_rel']:.3f}, a1 {depth['a1']:.3f}, median-scaled{mark}")
-        )
+        scaled = f"{depth['abs_rel_median_scaled']:.3f} median-scaled"
+        rows.append(("depth against truth", f"abs_rel {depth['abs_rel']:.3f} in metres, {scaled}{mark}"))
+        rows.append(("reliable pixels", f"{100 * depth['reliable']:.0f} %, of them a1 {depth['a1']:.3f}"))
     if odometry:
         share = f"{odometry['ate_rmse']:.2f} m over {odometry['path_length_m']:.0f} m"
-        rows.append(("odometry against truth", f"ATE {share}, Sim(3)-aligned{mark}"))
+        scaled = f"{odometry['ate_rmse_sim3']:.2f} m after scaling"
+        rows.append(("odometry against truth", f"ATE {share} in metres, {scaled}{mark}"))
         rows.append(("odometry steps measured", f"{odometry['measured_steps']} of {odometry['poses'] - 1}"))
     file = summary["checkpoint"]["file"]
     rows.append(("checkpoint", file if summary["checkpoint"]["trained"] else f"{file}   UNTRAINED"))
-    rows += [("backend", summary["backend"]), ("device", summary["device"]), ("scale", summary["scale"])]
+    rows += [("backend", summary["backend"]), ("device", summary["device"])]
+    scale = summary["scale"]
+    rows.append(("scale", f"{scale['metres_per_unit']} m a unit, std {scale['relative_std']}, from {scale['source']}"))
     seconds = summary.get("seconds", {})
     rows.append(("seconds", ", ".join(f"{name} {value}" for name, value in seconds.items())))
     return rows

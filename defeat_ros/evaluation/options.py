@@ -69,3 +69,15 @@ class FeatureEvaluation:
     tolerance_px: float = option(
         3.0, "how far from its true place a match may lie, px of the image", minimum=0.1, maximum=100.0
     )
+
+
+@dataclass(frozen=True)
+class PlannerEvaluation:
+    """Options of `evaluate planner`."""
+
+    every: int = option(
+        1, "measure confidence and grid on each n-th frame only; the engine sees all", minimum=1, maximum=1_000_000
+    )
+    height_from_mount: bool = option(
+        False, "take scale.camera_height_m of each bag from its /tf_static; its base must stand on the road"
+    )

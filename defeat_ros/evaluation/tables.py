@@ -103,3 +103,47 @@ def print_features(report: dict[str, Any], mark: str = "") -> None:
     print(
         "shares of ORB's keypoints that are seen in the other image; features search all its pixels, at_keypoints ORB's"
     )
+
+
+def print_planner(report: dict[str, Any], mark: str = "") -> None:
+    """Print what `evaluate planner` measured; `mark` goes to the titles."""
+    every: dict[str, Any] = report["recordings"]
+    columns = ["frames", "source", "scale error", "frame error", "largest step", "stated std", "abs_rel", "over median"]
+    table = _table(f"metric scale {mark}(from 2 s on)", [""], columns)
+    for name, one in every.items():
+        settled, sources = one["scale"]["settled"], one["scale"]["sources"]
+        if settled is None:
+            table.add_row(name, str(one["scale"]["frames"]), "", "too short")
+            continue
+        numbers = [f"{100 * settled['median_error']:+.1f} %", f"{100 * settled['median_frame_error']:.1f} %"]
+        numbers += [f"{100 * settled['largest_step']:.2f} %", f"{100 * settled['stated_std']:.1f} %"]
+        numbers += [f"{settled['abs_rel_metric']:.3f}", f"{settled['metric_over_median_scaled']:.2f}"]
+        table.add_row(name, str(settled["frames"]), max(sources, key=lambda key: sources[key]), *numbers)
+    _print(table)
+    columns = ["abs_rel", "of best 80 %", "gain", "right", "stated", "calibration error"]
+    table = _table(f"confidence {mark}", [""], columns)
+    for name, one in every.items():
+        sure = one["confidence"]
+        shown = [f"{sure[key]:.3f}" for key in ("abs_rel", "abs_rel_of_80_percent")]
+        shown += [f"{100 * sure['gain_of_dropping_20_percent']:.0f} %"]
+        table.add_row(name, *shown, *(f"{sure[key]:.3f}" for key in ("right", "stated", "calibration_error")))
+    _print(table)
+    table = _table(
+        f"obstacles {mark}(0.2 m cells within 20 m; a frame's mean)",
+        [""],
+        ["confidence_min", "recall", "false", "true", "sky"],
+    )
+    for name, one in every.items():
+        for row in one["grid"]:
+            shown = ["-" if row["recall"] is None else f"{row['recall']:.3f}"]
+            shown += [f"{row[f'{key}_cells_per_frame']:.1f}" for key in ("false", "true", "sky")]
+            table.add_row(name, f"{row['confidence_min']:g}", *shown)
+        table.add_section()
+    _print(table)
+    print("ms a frame: " + ", ".join(f"{part} {1e3 * took:.1f}" for part, took in report["seconds_per_part"].items()))
+    if "weights" in report:
+        print(f"BIAS = {report['weights']['bias']}\nWEIGHTS = {{")
+        for name, weight in report["weights"].items():
+            if name != "bias":
+                print(f'    "{name}": {weight},')
+        print("}")

@@ -13,6 +13,7 @@ from defeat_ros.errors import ConfigError
 from defeat_ros.settings import build, flatten, option
 
 OUR_NODES = ("**", "*", "depth_node")
+LOWEST_CAMERA_M = 0.05
 NODE_PARAMETERS = ("autostart", "use_sim_time", "start_type_description_service")
 
 
@@ -20,8 +21,55 @@ NODE_PARAMETERS = ("autostart", "use_sim_time", "start_type_description_service"
 class ScaleConfig:
     """Where metres come from."""
 
-    mode: str = option("none", "none: depth in scene units; fixed: multiply by scale.value", choices=("none", "fixed"))
+    mode: str = option(
+        "auto",
+        "auto: fuse what there is; camera_height: the road lies scale.camera_height_m below; odometry: compare with "
+        "odom_in; fixed: multiply by scale.value; none: scene units",
+        choices=("auto", "camera_height", "odometry", "fixed", "none"),
+    )
     value: float = option(1.0, "metres per scene unit for scale.mode fixed", minimum=1e-6, maximum=1e6)
+    camera_height_m: float = option(
+        0.0, "height of the camera above the road, m; 0: not known", minimum=0.0, maximum=20.0
+    )
+    required: bool = option(False, "publish no depth until the scale is known to 20 % from more than training")
+
+    def __post_init__(self) -> None:
+        if self.mode == "camera_height" and self.camera_height_m == 0.0:
+            raise ConfigError(
+                "parameter 'scale.camera_height_m' is 0.0, expected the camera's height above the road in m, as "
+                "scale.mode is camera_height"
+            )
+        if 0.0 < self.camera_height_m < LOWEST_CAMERA_M:
+            raise ConfigError(
+                f"parameter 'scale.camera_height_m' is {self.camera_height_m}, expected m, at least {LOWEST_CAMERA_M}"
+            )
+        if self.required and self.mode == "none":
+            raise ConfigError("parameter 'scale.required' is True, expected False as scale.mode is none")
+
+
+@dataclass(frozen=True)
+class OdometryConfig:
+    """How the camera's motion is told."""
+
+    refine: bool = option(True, "refine steps by tracked corners; false: the pose net alone")
+
+
+@dataclass(frozen=True)
+class PointsConfig:
+    """What goes into depth/points."""
+
+    stride: int = option(4, "a point for every n-th row and column of the depth image", minimum=1, maximum=64)
+    min_range_m: float = option(1.0, "closer points are left out, along the optical axis, m", minimum=0.0)
+    max_range_m: float = option(25.0, "farther points are left out, along the optical axis, m", minimum=0.0)
+    color: bool = option(False, "give each point its colour")
+    frame: str = option("optical", "frame of the points: the camera's or base_frame", choices=("optical", "base"))
+
+    def __post_init__(self) -> None:
+        if self.min_range_m >= self.max_range_m:
+            raise ConfigError(
+                f"parameter 'points.min_range_m' is {self.min_range_m}, expected less than points.max_range_m "
+                f"({self.max_range_m})"
+            )
 
 
 @dataclass(frozen=True)
@@ -53,6 +101,12 @@ class DepthConfig:
     max_depth_m: float = option(
         1000.0, "depth beyond becomes +Inf (sky), m; applies once the scale is known", minimum=0.0
     )
+    confidence_min: float = option(
+        0.5, "depth less likely than this to be within 25 % of the truth becomes NaN", minimum=0.0, maximum=1.0
+    )
+    hood_mask: str = option(
+        "", "image file of the camera's size, not black where the vehicle itself is seen; empty: it is not seen"
+    )
     image_transport: str = option("raw", "raw or compressed input", choices=("raw", "compressed"))
     base_frame: str = option("base_link", "the robot's frame, child of the odometry")
     odom_frame: str = option("odom", "fixed frame of the odometry")
@@ -63,6 +117,8 @@ class DepthConfig:
         "empty: look it up in tf, else the origin",
     )
     scale: ScaleConfig = field(default_factory=ScaleConfig)
+    odometry: OdometryConfig = field(default_factory=OdometryConfig)
+    points: PointsConfig = field(default_factory=PointsConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
 
     def __post_init__(self) -> None:

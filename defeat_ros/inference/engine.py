@@ -2,61 +2,63 @@
 
 Data flow of one call, all from one forward pass of one frame, so that everything shares stamp and scale:
 
-    frame -> rectify -> output size -> network size -> depth, feature and pose nets
-          -> odometry (translation x mean inverse depth) -> scale -> range -> Prediction
+    frame -> view (rectified, three sizes) -> depth net -> road -> level (constant units)
+          -> step from the frame before (corners, else pose net) -> scale -> confidence -> depth, odometry
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from defeat_ros.errors import FrameError
-from defeat_ros.frame import CameraIntrinsics, Frame, Odometry, Prediction
-from defeat_ros.geometry import FARTHEST_UNIT, disp_to_depth, earlier_from_later, inverse_depth, resize_intrinsics
+from defeat_ros.frame import Frame, Odometry, Prediction, Scale
+from defeat_ros.geometry import BODY_FROM_OPTICAL, FARTHEST_UNIT, transform_from_xyz_rpy
 from defeat_ros.inference.backends import Backend, NetworkOutput
+from defeat_ros.inference.camera_motion import CameraMotion
+from defeat_ros.inference.confidence import ConfidenceEstimator, Cues, Seen
 from defeat_ros.inference.config import DepthConfig
+from defeat_ros.inference.costs import Costs
 from defeat_ros.inference.frame_buffer import KEEP_POSE, FrameBuffer, Support
-from defeat_ros.inference.odometry import OdometryTracker
+from defeat_ros.inference.look import Look, Looker
+from defeat_ros.inference.measured_motion import MeasuredMotion
+from defeat_ros.inference.odometry import LOST, OdometryTracker, Step
+from defeat_ros.inference.scale import REQUIRED_STD, ScaleEstimator
+from defeat_ros.inference.view import View, ViewMaker
 from defeat_ros.inference.weights import EngineInfo, input_size_hw, load_backend
-from defeat_ros.preprocess import Rectifier, resize_image, resize_map, unit_features
+from defeat_ros.preprocess import resize_map, unit_features
 from defeat_ros.settings import build
 
 BEYOND_UNIT = 0.99 * FARTHEST_UNIT
 """The networks cannot say farther than `FARTHEST_UNIT`; what they put there is sky or out of range."""
 
-RESULTS = ("depth", "features", "odometry")
+DOUBTFUL = {"blurred", "dark", "glare"}
+"""Problems of an image that double the standard deviation of its step, each."""
+
+RESULTS = ("depth", "confidence", "features", "odometry")
 """What can be asked of the engine."""
-
-
-@dataclass(frozen=True)
-class _View:
-    """A frame as the networks and the output see it."""
-
-    image: np.ndarray
-    """(H, W, 3) rectified, at the output size."""
-    network_image: np.ndarray
-    """(h, w, 3) rectified, at the networks' size."""
-    intrinsics: CameraIntrinsics | None
-    seen: np.ndarray | None
-    """(H, W) bool, False where rectification left black; None: all True."""
 
 
 class DepthEngine:
     """Turns the frames of one camera, in order, into predictions.
 
-    Deterministic: the same frames and parameters on the same machine give the same bytes.
+    Deterministic: the same frames, odometry and parameters on the same machine give the same bytes.
 
     Args:
         config: the parameters; `checkpoint` names the weights.
         backend: a runtime to use instead of the one that the parameters ask for.
 
+    Attributes:
+        measured: takes the poses of another odometry, for the scale.
+        costs: seconds that each part takes.
+
     Raises:
         CheckpointError, BackendError, FrameError: weights, device or sizes cannot be used.
+        ConfigError: the hood mask cannot be read.
     """
 
     def __init__(self, config: DepthConfig, backend: Backend | None = None) -> None:
@@ -69,10 +71,19 @@ class DepthEngine:
         self._network_hw = self.info.input_size[::-1]
         self.features_problem = self._backend.features_problem(self._network_hw)
         """Why the feature net cannot run at this input size; None where it can."""
+        self.costs = Costs()
+        self.measured = MeasuredMotion(config.base_frame)
+        self._views = ViewMaker(self._network_hw, config.output_size, config.hood_mask)
         self._buffer = FrameBuffer(config.max_gap_s)
         self._tracker = OdometryTracker()
         self._tracked_stamp_ns: int | None = None
-        self._rectifier: Rectifier | None = None
+        self._confidences: ConfidenceEstimator | None = None
+        self.latest_cues: Cues | None = None
+        """What the last confidence looked at, for fitting its weights."""
+        mount = config.base_from_camera
+        self.base_from_camera = transform_from_xyz_rpy(mount) @ BODY_FROM_OPTICAL if mount else BODY_FROM_OPTICAL
+        """Pose (4, 4) of the optical frame on the base; says where down is, and carries measured motion. May be set."""
+        self._forget()
 
     @classmethod
     def from_ckpt(cls, file: str | Path, **config: Any) -> DepthEngine:
@@ -84,10 +95,10 @@ class DepthEngine:
         return cls(build(DepthConfig, {"checkpoint": str(file), **config}))
 
     def reset(self, reason: str = "reset") -> None:
-        """Empty the buffer; the next frame starts a segment at the identity."""
+        """Empty the buffer and forget the scale; the next frame starts a segment at the identity."""
         self._buffer.clear(reason)
 
-    def __call__(self, frame: Frame, want: Collection[str] = RESULTS) -> Prediction:
+    def __call__(self, frame: Frame, want: Collection[str] = ("depth", "features", "odometry")) -> Prediction:
         """Predict one frame.
 
         Args:
@@ -95,99 +106,138 @@ class DepthEngine:
             want: which of `RESULTS` to compute; the rest is None and costs nothing.
 
         Raises:
-            FrameError: repeated stamp, unknown distortion, or features at a size the network cannot take.
+            FrameError: repeated stamp, unknown distortion, a hood mask of another size, or features at a size the
+                network cannot take.
             ValueError: `want` names something else.
         """
         if unknown := set(want) - set(RESULTS):
             raise ValueError(f"want is {sorted(unknown)}, expected some of {RESULTS}")
         if "features" in want and self.features_problem:
             raise FrameError(self.features_problem, reason="input_too_small")
-        view = self._view(frame)
+        with self.costs.of("prepare"):
+            view = self._views(frame)
         # Intrinsics that do not change the image may come late: the networks do not see them.
         bent = frame.intrinsics if frame.intrinsics is not None and frame.intrinsics.needs_rectification else None
-        support, restart = self._buffer.admit(frame.stamp_ns, (frame.size_hw, bent))
-        if restart is not None and restart not in KEEP_POSE:
-            self._tracked_stamp_ns = None
-        output = self._backend.run(view.network_image, support.image if support else None, _network_work(want))
-        self._buffer.remember(view.network_image, frame.stamp_ns)
-        scale = self.config.scale.value if self.config.scale.mode == "fixed" else None
-        odometry = self._track(output, support, frame.stamp_ns, scale) if "odometry" in want else None
+        before, restart = self._buffer.admit(frame.stamp_ns, (frame.size_hw, bent))
+        if restart is not None:
+            self._motion.restart()
+            if restart != "gap":
+                self._forget()
+            if restart not in KEEP_POSE:
+                self._tracked_stamp_ns = None
+        wants_depth = bool(set(want) & {"depth", "confidence", "odometry"})
+        with self.costs.of("networks"):
+            work = ({"disp"} if wants_depth else set()) | (set(want) & {"features"})
+            output = self._backend.run(view.network_image, None, work)
+        look, made = None, dict[str, Any]()
+        if wants_depth:
+            assert output.disp is not None
+            if not np.isfinite(output.disp).all():
+                raise FrameError(f"depth is not finite: numbers overflowed in {self.info.precision}", "not_finite")
+            earlier = before.view if before is not None else None
+            look = self._look(view, output.disp, earlier, self.base_from_camera, frame.stamp_ns)
+            made = self._measure(view, look, before, frame.stamp_ns, set(want))
+        self._buffer.remember(view, look.depth if look else None, frame.stamp_ns)
         return Prediction(
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
             image=view.image,
             intrinsics=view.intrinsics,
-            depth=self._depth(output, view, scale) if "depth" in want else None,
             features=self._features(output, view) if "features" in want else None,
-            odometry=odometry,
-            metres_per_unit=scale,
             restart=restart,
+            **made,
         )
 
-    def _view(self, frame: Frame) -> _View:
-        image, camera, seen = frame.image, frame.intrinsics, None
-        if camera is not None and camera.needs_rectification:
-            if self._rectifier is None or self._rectifier.camera != camera:
-                self._rectifier = Rectifier(camera)
-            image, seen = self._rectifier(image), self._rectifier.seen
-        else:
-            image = image.copy()  # the caller may fill the same array with the next frame
-        network_image = resize_image(image, self._network_hw)
-        if network_image is image:
-            network_image = image.copy()  # one goes out, the other one stays as support of the next frame
-        width, height = self.config.output_size
-        if not width:
-            height, width = frame.size_hw
-        if seen is not None and seen.shape != (height, width):
-            seen = resize_map(seen.astype(np.float32), (height, width)) > 0.999
-        intrinsics = resize_intrinsics(camera.rectified(), width, height) if camera is not None else None
-        return _View(resize_image(image, (height, width)), network_image, intrinsics, seen)
+    def _forget(self) -> None:
+        """Whatever was learned of the camera and its surroundings."""
+        self._look = Looker(self.costs)
+        self._scales = ScaleEstimator(self.config.scale, self.info.metres_per_unit)
+        self._motion = CameraMotion(self.config.odometry.refine, self._pose_net, self._pose_factor)
 
-    def _depth(self, output: NetworkOutput, view: _View, scale: float | None) -> np.ndarray:
-        assert output.disp is not None
-        units = disp_to_depth(resize_map(output.disp, view.image.shape[:2]))
-        beyond = units >= BEYOND_UNIT
-        depth = units
-        if scale is not None:
-            depth = units * np.float32(scale)
-            beyond |= depth > self.config.max_depth_m
-            depth = np.where(depth < self.config.min_depth_m, np.float32(-np.inf), depth)
+    def _pose_net(self, now: np.ndarray, before: np.ndarray) -> NetworkOutput:
+        with self.costs.of("pose net"):
+            return self._backend.run(now, before, {"pose"})
+
+    def _pose_factor(self, mean_inverse: float) -> float:
+        return mean_inverse if self.info.translation == "inverse_depth" else 1.0
+
+    def _measure(self, view: View, look: Look, before: Support | None, stamp_ns: int, want: set[str]) -> dict[str, Any]:
+        """Step, scale and confidence of a frame, and from these the fields of its prediction."""
+        config = self.config
+        confident = "confidence" in want or ("depth" in want and config.confidence_min > 0)
+        comparing = config.scale.mode in ("auto", "odometry") and self.measured.alive
+        step = None
+        if before is not None and (confident or comparing or "odometry" in want):
+            step = self._step(view, look, before, stamp_ns)
+            if comparing and step.source == "refined":
+                moved = float(np.linalg.norm(step.previous_from_camera[:3, 3]))
+                self.measured.expect(before.stamp_ns, stamp_ns, moved)
+        for metres, units in self.measured.resolved(self.base_from_camera, stamp_ns) if comparing else ():
+            self._scales.measure_motion(metres, units, stamp_ns)
+        scale = self._scales(self._look.level, stamp_ns)
+        made: dict[str, Any] = {"scale": scale, "health": look.health}
+        if "odometry" in want:
+            made["odometry"] = self._track(step, before, stamp_ns, scale)
+        sure = self._confidence(view, look, before, step, scale) if confident else None
+        if "confidence" in want:
+            made["confidence"] = sure
+        if "depth" in want and config.scale.required and not scale.std <= REQUIRED_STD:
+            made["withheld"] = "scale_unknown"
+        elif "depth" in want:
+            with self.costs.of("depth"):
+                made["depth"] = self._depth(look, view, scale, sure)
+        return made
+
+    def _step(self, view: View, look: Look, before: Support, stamp_ns: int) -> Step:
+        if look.health.useless:
+            self._motion.restart()
+            return LOST
+        with self.costs.of("motion"):
+            dt_s = (stamp_ns - before.stamp_ns) / 1e9
+            step = self._motion(view, before.view, look.depth, look.mean_inverse, dt_s)
+        doubts = len(DOUBTFUL & set(look.health.problems))
+        return replace(step, covariance=step.covariance * 4.0**doubts)
+
+    def _confidence(
+        self, view: View, look: Look, before: Support | None, step: Step | None, scale: Scale
+    ) -> np.ndarray:
+        """(H, W) float32."""
+        with self.costs.of("confidence"):
+            earlier = None
+            if before is not None and before.depth is not None and step is not None and step.source != "lost":
+                earlier = Seen(before.view.network_image, before.depth)
+            camera = view.network_intrinsics
+            if self._confidences is None or self._confidences.camera != camera:
+                self._confidences = ConfidenceEstimator(camera, self._network_hw)
+            now, motion = Seen(view.network_image, look.depth), step.previous_from_camera if step else None
+            cues = self._confidences.cues(now, earlier, motion, look.ground, scale.metres_per_unit)
+            self.latest_cues = cues
+            sure = resize_map(self._confidences(cues, look.health), view.image.shape[:2])
+            return sure if view.seen is None else np.where(view.seen, sure, np.float32(0.0))
+
+    def _depth(self, look: Look, view: View, scale: Scale, sure: np.ndarray | None) -> np.ndarray:
+        config, inverse = self.config, resize_map(look.inverse, view.image.shape[:2])
+        beyond = inverse <= 1.0 / BEYOND_UNIT
+        depth = np.float32(look.gain * (scale.metres_per_unit or 1.0)) / inverse
+        if scale.metres_per_unit is not None:
+            beyond |= depth > config.max_depth_m
+            depth = np.where(depth < config.min_depth_m, np.float32(-np.inf), depth)
         depth = np.where(beyond, np.float32(np.inf), depth)
-        if view.seen is not None:
-            depth = np.where(view.seen, depth, np.float32(np.nan))
-        return depth
+        reliable = view.seen if sure is None else sure >= config.confidence_min
+        if sure is not None and view.seen is not None:
+            reliable = reliable & view.seen
+        return depth if reliable is None else np.where(reliable, depth, np.float32(np.nan))
 
-    def _features(self, output: NetworkOutput, view: _View) -> np.ndarray:
+    def _features(self, output: NetworkOutput, view: View) -> np.ndarray:
         assert output.features is not None
         stride = self.config.features.stride
         height, width = view.image.shape[:2]
         return unit_features(resize_map(output.features, (-(-height // stride), -(-width // stride))))
 
-    def _track(self, output: NetworkOutput, support: Support | None, stamp_ns: int, scale: float | None) -> Odometry:
+    def _track(self, step: Step | None, before: Support | None, stamp_ns: int, scale: Scale) -> Odometry:
         """Chain this frame's step; where none was measured, start a segment."""
         tracked, self._tracked_stamp_ns = self._tracked_stamp_ns, stamp_ns
-        if support is None or tracked != support.stamp_ns:
+        if before is None or step is None or tracked != before.stamp_ns:
             self._tracker.restart(keep_pose=tracked is not None)
             return self._tracker.first()
-        assert output.disp is not None and output.axisangle is not None and output.translation is not None
-        factor = 1.0
-        if self.info.translation == "inverse_depth":
-            factor = float(np.mean(inverse_depth(output.disp), dtype=np.float64))
-        step = earlier_from_later(output.axisangle, output.translation, factor)
-        step[:3, 3] *= 1.0 if scale is None else scale
-        if not np.isfinite(step).all():
-            self._tracker.restart(keep_pose=True)  # numbers overflowed: one bad frame must not spoil the rest
-            return self._tracker.first()
-        return self._tracker.step(step, (stamp_ns - support.stamp_ns) / 1e9)
-
-
-def _network_work(want: Collection[str]) -> set[str]:
-    """The networks to run; odometry needs the depth, whose mean inverse scales the translation."""
-    work: set[str] = set()
-    if "depth" in want or "odometry" in want:
-        work.add("disp")
-    if "odometry" in want:
-        work.add("pose")
-    if "features" in want:
-        work.add("features")
-    return work
+        return self._tracker.step(step.in_metres(scale), (stamp_ns - before.stamp_ns) / 1e9)

@@ -1,4 +1,4 @@
-"""Remembers the support image that motion is measured against, and notices when the sequence breaks."""
+"""Remembers the frame that the next one is compared with, and notices when the sequence breaks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from defeat_ros.errors import FrameError
+from defeat_ros.inference.view import View
 
 KEEP_POSE = ("gap", "size")
 """Restarts after which time went on: odometry goes on from its last pose. After any other it begins anew."""
@@ -14,14 +15,16 @@ KEEP_POSE = ("gap", "size")
 
 @dataclass(frozen=True)
 class Support:
-    """An earlier image at the networks' size.
+    """The frame before.
 
     Attributes:
-        image: (h, w, 3) uint8 RGB.
+        view: it, as the networks and the tracking saw it.
+        depth: (h, w) float32 at the networks' size, levelled units; None where nobody asked for it.
         stamp_ns: its time, ns.
     """
 
-    image: np.ndarray
+    view: View
+    depth: np.ndarray | None
     stamp_ns: int
 
 
@@ -71,6 +74,6 @@ class FrameBuffer:
         self._support, self._last_stamp_ns, self._camera, self._reason = None, stamp_ns, camera, None
         return support, reason
 
-    def remember(self, image: np.ndarray, stamp_ns: int) -> None:
-        """Keep the current image as support of the next one."""
-        self._support = Support(image, stamp_ns)
+    def remember(self, view: View, depth: np.ndarray | None, stamp_ns: int) -> None:
+        """Keep the current frame as support of the next one."""
+        self._support = Support(view, depth, stamp_ns)

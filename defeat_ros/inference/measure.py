@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class EnginePredictor:
     name = "network"
 
     def __init__(self, engine: DepthEngine) -> None:
+        engine.config = replace(engine.config, confidence_min=0.0)  # the protocols want a depth for every pixel
         self._engine = engine
         self.input_size: tuple[int, int] | None = engine.info.input_size
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +19,11 @@ from defeat_ros.evaluation.options import DepthEvaluation
 from defeat_ros.evaluation.trajectory import Matched
 from defeat_ros.evaluation.views import View, views
 from defeat_ros.inference.pictures import write_picture
-from defeat_ros.visualize.charts import distance_chart, odometry_chart
+from defeat_ros.visualize.charts import confidence_chart, distance_chart, odometry_chart
 from defeat_ros.visualize.errors import depth_panel
 
+LEAST_PIXELS = 1000
+"""Behind a point of the calibration."""
 _PLANES = {"ros": (0, 1), "optical": (0, 2)}  # seen from above
 
 
@@ -125,3 +128,24 @@ def picture_path(name: str, matched: Matched, path: Path, mark: str = "") -> Non
         name,
     )
     write_picture(path, chart)
+
+
+def picture_confidence(recordings: Mapping[str, dict[str, Any]], out: Path) -> None:
+    """Write `confidence.png`: calibration, error by share kept, and obstacles, of the reports of `evaluate planner`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    calibration, kept, grid = {}, {}, {}
+    for name, one in recordings.items():
+        rows = [row for row in one["confidence"]["calibration"] if row["pixels"] >= LEAST_PIXELS]
+        calibration[name] = _columns(rows, "stated", "measured")
+        by_kept = one["confidence"]["abs_rel_by_kept"]
+        kept[name] = np.array([float(share) for share in by_kept]), np.array([*by_kept.values()])
+        rows = [row for row in one["grid"] if row["recall"] is not None]
+        grid[name] = _columns(rows, "false_cells_per_frame", "recall")
+    write_picture(out / "confidence.png", confidence_chart(calibration, kept, grid))
+
+
+def _columns(rows: Sequence[dict[str, Any]], x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row[x] for row in rows]), np.array([row[y] for row in rows])

@@ -1,11 +1,14 @@
-"""Accumulates the camera's steps into a trajectory, with variances measured from the motion's own consistency."""
+"""Accumulates the camera's steps into a trajectory with its covariance."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from defeat_ros.frame import Odometry
-from defeat_ros.geometry import adjoint, invert, vector_from_rotation
+from defeat_ros.frame import Odometry, Scale
+from defeat_ros.geometry import adjoint, invert
 
 UNKNOWN_VARIANCE = np.array([1e6, 1e6, 1e6, np.pi**2, np.pi**2, np.pi**2])
 """Of a pose after an unobserved motion: anywhere, any heading."""
@@ -13,23 +16,47 @@ UNKNOWN_VARIANCE = np.array([1e6, 1e6, 1e6, np.pi**2, np.pi**2, np.pi**2])
 FLOOR_VARIANCE = np.array([1e-6, 1e-6, 1e-6, 1e-8, 1e-8, 1e-8])
 """A step is never more certain than this (units² and rad²); a covariance of zero would mean 'exact'."""
 
-MEMORY = 0.8
-"""Share of the past in the running mean of squared surprises."""
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the camera.
+
+    Attributes:
+        previous_from_camera: (4, 4), pose of the camera now in the camera before.
+        covariance: (6, 6) of its translation and rotation, in the axes of the camera now.
+        source, matches, inliers: see `frame.Odometry`.
+    """
+
+    previous_from_camera: np.ndarray
+    covariance: np.ndarray
+    source: str
+    matches: int = 0
+    inliers: float = 0.0
+
+    def in_metres(self, scale: Scale) -> Step:
+        """The step with a scale applied; what is uncertain about the scale adds to its covariance."""
+        metres = scale.metres_per_unit
+        if metres is None or self.source == "lost":
+            return self
+        sizes = np.array([metres] * 3 + [1.0] * 3)
+        moved, covariance = self.previous_from_camera.copy(), self.covariance * np.outer(sizes, sizes)
+        moved[:3, 3] *= metres
+        if math.isfinite(scale.std):
+            along = moved[:3, :3].T @ moved[:3, 3]
+            covariance[:3, :3] += scale.std**2 * np.outer(along, along)
+        return replace(self, previous_from_camera=moved, covariance=covariance)
+
+
+LOST = Step(np.eye(4), np.diag(UNKNOWN_VARIANCE), "lost")
 
 
 class OdometryTracker:
-    """Chains steps of the camera.
-
-    The variance of a step is the running mean of its squared surprise: how far it departs from going on like the
-    step before. Vehicles move smoothly between frames, so surprises are mostly the estimator's error.
-    """
+    """Chains steps of the camera."""
 
     def __init__(self) -> None:
         self._segment = -1
         self._pose = np.eye(4)
         self._pose_covariance = np.diag(FLOOR_VARIANCE)
-        self._step_variance: np.ndarray | None = None
-        self._rate: np.ndarray | None = None
 
     def restart(self, keep_pose: bool) -> None:
         """Begin a new segment.
@@ -43,38 +70,30 @@ class OdometryTracker:
         else:
             self._pose = np.eye(4)
             self._pose_covariance = np.diag(FLOOR_VARIANCE)
-        self._step_variance = self._rate = None
         self._segment += 1
 
     def first(self) -> Odometry:
         """The state at a segment's first frame."""
-        return self._state(np.eye(4), 0.0, UNKNOWN_VARIANCE)
+        return self._state(Step(np.eye(4), np.diag(UNKNOWN_VARIANCE), "start"), 0.0)
 
-    def step(self, previous_from_camera: np.ndarray, dt_s: float) -> Odometry:
-        """Chain one step.
-
-        Args:
-            previous_from_camera: (4, 4), pose of the camera now in the camera before.
-            dt_s: time between the two, s, positive.
-        """
-        motion = np.concatenate([previous_from_camera[:3, 3], vector_from_rotation(previous_from_camera[:3, :3])])
-        surprise = (motion if self._rate is None else motion - self._rate * dt_s) ** 2
-        known = self._step_variance
-        self._step_variance = surprise if known is None else MEMORY * known + (1.0 - MEMORY) * surprise
-        self._rate = motion / dt_s
-        variance = np.maximum(self._step_variance, FLOOR_VARIANCE)
-        self._pose = self._pose @ previous_from_camera
+    def step(self, step: Step, dt_s: float) -> Odometry:
+        """Chain one step that took `dt_s` (s, positive)."""
+        moved = step.previous_from_camera
+        self._pose = self._pose @ moved
         # What was uncertain so far, seen from where the camera is now (Barfoot, State Estimation for Robotics, 7.3).
-        carried = adjoint(invert(previous_from_camera))
-        self._pose_covariance = carried @ self._pose_covariance @ carried.T + np.diag(variance)
-        return self._state(previous_from_camera, dt_s, variance)
+        carried = adjoint(invert(moved))
+        self._pose_covariance = carried @ self._pose_covariance @ carried.T + step.covariance
+        return self._state(step, dt_s)
 
-    def _state(self, step: np.ndarray, dt_s: float, variance: np.ndarray) -> Odometry:
+    def _state(self, step: Step, dt_s: float) -> Odometry:
         return Odometry(
             odom_from_camera=self._pose.copy(),
-            previous_from_camera=step,
+            previous_from_camera=step.previous_from_camera,
             dt_s=dt_s,
-            step_covariance=np.diag(variance),
+            step_covariance=step.covariance.copy(),
             pose_covariance=self._pose_covariance.copy(),
             segment=self._segment,
+            source=step.source,
+            matches=step.matches,
+            inliers=step.inliers,
         )

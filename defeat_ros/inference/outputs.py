@@ -12,6 +12,7 @@ from defeat_ros.data.compose import MessageFactory
 from defeat_ros.frame import Odometry, Prediction
 from defeat_ros.geometry import BODY_FROM_OPTICAL, adjoint, invert, resize_intrinsics, transform_from_xyz_rpy
 from defeat_ros.geometry import vector_from_rotation as rotation_vector
+from defeat_ros.inference.cloud import CloudMaker
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.visualize import FeatureColors, depth_colors
 
@@ -32,6 +33,8 @@ class OutputTopic:
 TOPICS: dict[str, OutputTopic] = {
     "depth/image_rect": OutputTopic("sensor_msgs/msg/Image", "depth"),
     "depth/camera_info": OutputTopic("sensor_msgs/msg/CameraInfo", "depth"),
+    "depth/confidence": OutputTopic("sensor_msgs/msg/Image", "confidence"),
+    "depth/points": OutputTopic("sensor_msgs/msg/PointCloud2", "depth"),
     "depth/color": OutputTopic("sensor_msgs/msg/Image", "depth"),
     "depth/scale": OutputTopic("std_msgs/msg/Float64", "depth"),
     "features/image": OutputTopic("sensor_msgs/msg/Image", "features"),
@@ -69,6 +72,7 @@ class OutputComposer:
         self._config = config
         self.base_from_camera = BODY_FROM_OPTICAL if base_from_camera is None else base_from_camera
         self._feature_colors = FeatureColors()
+        self._cloud = CloudMaker(config.points)
 
     def messages(self, prediction: Prediction, topics: Collection[str]) -> dict[str, Any]:
         """The messages for those of the topics that this prediction can fill, in the order of `TOPICS`."""
@@ -87,6 +91,10 @@ class OutputComposer:
             return factory.image(depth, **header)
         if name == "depth/camera_info" and depth is not None and camera is not None:
             return factory.camera_info(camera, **header)
+        if name == "depth/confidence" and prediction.confidence is not None:
+            return factory.image(prediction.confidence, **header)
+        if name == "depth/points":
+            return self._points(prediction)
         if name == "depth/color" and depth is not None:
             return factory.image(depth_colors(depth), **header)
         if name == "depth/scale":
@@ -100,6 +108,15 @@ class OutputComposer:
         if name == "odom" and prediction.odometry is not None:
             return self._odometry(prediction.odometry, prediction.stamp_ns)
         return None
+
+    def _points(self, prediction: Prediction) -> Any | None:
+        in_base = self._config.points.frame == "base"
+        cloud = self._cloud(prediction, self.base_from_camera if in_base else None)
+        if cloud is None:
+            return None
+        frame_id = self._config.base_frame if in_base else prediction.frame_id
+        stamp_ns = prediction.stamp_ns
+        return self._factory.point_cloud(cloud.points, cloud.colors, stamp_ns=stamp_ns, frame_id=frame_id)
 
     def odom_from_base(self, odometry: Odometry) -> np.ndarray:
         """Pose of the base (4, 4) in the odometry frame, which is where the base stood at the start or reset."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,17 @@ from typing import Any
 import numpy as np
 
 from defeat_ros.data.bag import BagFrame, BagReader, BagWriter, bag_messages
+from defeat_ros.data.recorded_bag import find_topic
 from defeat_ros.data.transforms import find_transform, transforms_from_message
+from defeat_ros.data.truth import pose_from_odometry
 from defeat_ros.errors import DefeatError, FrameError, MessageError
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.engine import DepthEngine
 from defeat_ros.inference.ledger import Ledger, LedgerCounts
 from defeat_ros.inference.outputs import TOPICS, OutputComposer, base_from_camera, wanted_results
 
+ODOMETRY_AHEAD_NS = 200_000_000
+"""The pose after an image is needed to interpolate at it."""
 DEFAULT_TOPICS = ("depth/image_rect", "depth/camera_info", "odom")
 
 
@@ -42,6 +47,7 @@ def process_bag(
     engine: DepthEngine,
     topics: Collection[str] = DEFAULT_TOPICS,
     image_topic: str | None = None,
+    odom_topic: str | None = None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> ProcessSummary:
     """Predict every image of a bag and write the results, under `/` and their topic names, to a new bag.
@@ -52,6 +58,7 @@ def process_bag(
         engine: a fresh engine.
         topics: which of `TOPICS` to write.
         image_topic: the images to take; None: the only ones there are.
+        odom_topic: measured odometry of the bag, for the scale; None: there is none.
         on_frame: called after each image.
 
     Raises:
@@ -65,26 +72,33 @@ def process_bag(
     if "features" in wanted_results(topics) and engine.features_problem:
         raise FrameError(f"cannot compute features: {engine.features_problem}")
     started, ledger, notes = time.monotonic(), Ledger(), _Notes()
-    with BagReader(source) as bag:
+    with BagReader(source) as bag, ExitStack() as stack:
         images = bag.image_topic(image_topic)
         if bag.camera_info_topic(images) is None:
             notes.add("no_camera_info", f"no camera_info beside {images}: depth has none either and is not rectified")
         mount = base_from_camera(engine.config)
-        composer = OutputComposer(
-            bag_messages(), engine.config, _mount_of_bag(bag, engine.config, images) if mount is None else mount
-        )
+        if mount is None:
+            mount = _mount_of_bag(bag, engine.config, images)
+        if mount is not None:
+            engine.base_from_camera = mount
+        composer = OutputComposer(bag_messages(), engine.config, mount)
+        odometry = None
+        if odom_topic is not None:
+            odometry = stack.enter_context(closing(_MeasuredOdometry(bag, odom_topic, engine, notes)))
         with BagWriter(out) as writer:
             for item in bag.frames(images):
                 ledger.receive()
+                if odometry is not None:
+                    odometry.feed(item.stamp_ns)
                 try:
-                    made = _messages(item, engine, composer, topics, notes)
+                    made, withheld = _messages(item, engine, composer, topics, notes)
                 except (MessageError, FrameError) as error:
                     ledger.drop(f"rejected_{error.reason}")
                     notes.add(error.reason, f"images rejected ({error.reason}), the first one: {error}")
                 else:
                     for name, message in made.items():
                         writer.write(f"/{name}", message, item.stamp_ns)
-                    ledger.publish() if made else ledger.drop("nothing_to_publish")
+                    ledger.publish() if made else ledger.drop(withheld or "nothing_to_publish")
                 on_frame()
         if bag.lost:
             notes.add("damage", f"the bag is damaged: {bag.lost}")
@@ -107,13 +121,49 @@ class _Notes:
 
 def _messages(
     item: BagFrame, engine: DepthEngine, composer: OutputComposer, topics: Collection[str], notes: _Notes
-) -> dict[str, Any]:
-    """The output messages of one image; raises MessageError or FrameError where it cannot be used."""
+) -> tuple[dict[str, Any], str | None]:
+    """The output messages of one image, and why its depth is withheld.
+
+    Raises:
+        MessageError, FrameError: it cannot be used.
+    """
     if item.frame is None:
         raise MessageError(item.detail, item.reason or "bad_message")
     if item.warning:
         notes.add("camera_info", item.warning)
-    return composer.messages(engine(item.frame, wanted_results(topics)), topics)
+    prediction = engine(item.frame, wanted_results(topics))
+    return composer.messages(prediction, topics), prediction.withheld
+
+
+class _MeasuredOdometry:
+    """Hands the odometry of a bag to the engine, not much ahead of the images."""
+
+    def __init__(self, bag: BagReader, topic: str, engine: DepthEngine, notes: _Notes) -> None:
+        find_topic(bag, topic, topic, "nav_msgs/msg/Odometry")  # raises where it is not there, or something else
+        self._bag = BagReader(bag.path)  # reads on from its own place
+        self._messages = self._bag.messages({topic})
+        self._engine, self._notes = engine, notes
+        self._fed_ns = 0
+
+    def close(self) -> None:
+        """Close its reader."""
+        self._bag.close()
+
+    def feed(self, image_ns: int) -> None:
+        """Everything up to a little after the time of an image."""
+        while self._fed_ns < image_ns + ODOMETRY_AHEAD_NS:
+            message = next(self._messages, None)
+            if message is None:
+                return
+            try:
+                self._fed_ns, pose = pose_from_odometry(message.message)
+                frames = message.message.header.frame_id, message.message.child_frame_id
+            except (MessageError, AttributeError) as error:
+                self._notes.add("odom_in", f"odometry that cannot be used: {error}")
+                continue
+            problem = self._engine.measured.add(self._fed_ns, pose, *frames)
+            if problem:
+                self._notes.add(problem, problem)
 
 
 def _mount_of_bag(bag: BagReader, config: DepthConfig, image_topic: str) -> np.ndarray | None:

@@ -30,6 +30,7 @@ class EngineInfo:
         backend, device, precision: how the networks run.
         input_size: width and height the networks see, px.
         translation: what the pose net's translation is, see `checkpoint.translation_of`.
+        metres_per_unit: what the training made a scene unit, None where it did not know metres.
         untrained: outputs ('depth', 'odometry', 'features') whose networks the file says were left at random weights.
     """
 
@@ -42,6 +43,7 @@ class EngineInfo:
     input_size: tuple[int, int]
     translation: str = TRANSLATIONS[0]
     untrained: tuple[str, ...] = ()
+    metres_per_unit: float | None = None
 
     @property
     def caution(self) -> str:
@@ -67,7 +69,16 @@ class EngineInfo:
         trained = bool(told.get("trained", True))
         listed = untrained_of(told)
         untrained = tuple(result for net, result in OUTPUT_OF.items() if net in listed)
-        return cls(checkpoint.path.name, checkpoint.sha256, trained, *runs, translation_of(told), untrained)
+        told_of = translation_of(told), untrained, _metres_of(told)
+        return cls(checkpoint.path.name, checkpoint.sha256, trained, *runs, *told_of)
+
+
+def _metres_of(provenance: Mapping[str, Any]) -> float | None:
+    """Metres per scene unit as the training recorded them; anything but a positive number is none."""
+    told = provenance.get("metres_per_unit")
+    if not isinstance(told, (int, float)) or isinstance(told, bool) or not 1e-6 < told < 1e6:
+        return None
+    return float(told)
 
 
 def find_checkpoint(name: str) -> Path:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from defeat_ros.inference.config import ScaleConfig
+from defeat_ros.frame import ImageHealth, Odometry, Prediction, Scale
 from defeat_ros.inference.ledger import LedgerCounts
 from defeat_ros.ros.statistics import percentile
 
 OK, WARN, ERROR = 0, 1, 2
+STALE_S = 10.0
+"""A scale that was not measured for longer than this warns."""
 SILENCE_S = 2.0
 """An active node without frames for longer than this warns."""
 
@@ -104,15 +107,15 @@ def frames_status(name: str, state: str, counts: LedgerCounts, meter: Meter, pro
     return Status(f"{name}: frames", level, message, values)
 
 
-def engine_status(name: str, info: Any | None, scale: ScaleConfig | None, problem: str | None) -> Status:
+def engine_status(name: str, info: Any | None, costs: Mapping[str, float], problem: str | None) -> Status:
     """What computes.
 
     Args:
         info: the engine's `EngineInfo`, None while there is none.
-        scale: where metres come from, None while there is no engine.
+        costs: seconds that each part takes, see `Costs`.
         problem: why the node could not configure, None where it could or has not tried.
     """
-    if info is None or scale is None:
+    if info is None:
         return Status(f"{name}: engine", ERROR if problem else OK, problem or "not configured")
     values = {
         "checkpoint": info.checkpoint,
@@ -122,13 +125,64 @@ def engine_status(name: str, info: Any | None, scale: ScaleConfig | None, proble
         "device": info.device,
         "precision": info.precision,
         "input size": f"{info.input_size[0]}x{info.input_size[1]}",
-        "scale": "none: depth in scene units" if scale.mode == "none" else f"fixed: {scale.value:g}",
+        **{f"{part} (ms)": f"{1e3 * seconds:.1f}" for part, seconds in list(costs.items())},
     }
     if problem:
         return Status(f"{name}: engine", WARN, problem, values)
     if info.caution:
         return Status(f"{name}: engine", WARN, info.caution, values)
     return Status(f"{name}: engine", OK, f"{info.checkpoint} on {info.device}", values)
+
+
+def prediction_statuses(name: str, prediction: Prediction | None) -> list[Status]:
+    """The scale, the image and the odometry of the latest frame; none before there is one."""
+    if prediction is None:
+        return []
+    statuses = []
+    if prediction.health is not None:
+        statuses += [_scale_status(name, prediction.scale, prediction.withheld), _image_status(name, prediction.health)]
+    if prediction.odometry is not None:
+        statuses.append(_odometry_status(name, prediction.odometry))
+    return statuses
+
+
+def _scale_status(name: str, scale: Scale, withheld: str | None) -> Status:
+    metres = scale.metres_per_unit
+    values = {
+        "metres per unit": "unknown" if metres is None else f"{metres:.4f}",
+        "relative standard deviation": f"{scale.std:.3f}",
+        "variance": f"{scale.std**2:.5f}",
+        "source": scale.source,
+        "age (s)": f"{scale.age_s:.1f}",
+    }
+    level, message = OK, f"{scale.source}, {100 * scale.std:.0f} %"
+    if withheld:
+        level, message = WARN, f"depth is withheld ({withheld}): scale {scale.source}, expected one that is measured"
+    elif metres is None:
+        level, message = OK, "none: depth is in scene units"
+    elif scale.source == "learned":
+        level, message = WARN, "learned in training only: give scale.camera_height_m or odom_in"
+    elif scale.age_s > STALE_S:
+        level, message = WARN, f"not measured for {scale.age_s:.0f} s"
+    return Status(f"{name}: scale", level, message, values)
+
+
+def _image_status(name: str, health: ImageHealth) -> Status:
+    numbers = {field: f"{getattr(health, field):.3g}" for field in ("brightness", "contrast", "sharpness", "change")}
+    values = {**numbers, "black share": f"{health.black:.3f}", "white share": f"{health.white:.3f}"}
+    level = ERROR if health.useless else WARN if health.problems else OK
+    return Status(f"{name}: image", level, ", ".join(health.problems) or "good", values)
+
+
+def _odometry_status(name: str, odometry: Odometry) -> Status:
+    values = {
+        "source": odometry.source,
+        "corners": str(odometry.matches),
+        "agreeing share": f"{odometry.inliers:.2f}",
+        "segment": str(odometry.segment),
+    }
+    told = {"lost": (ERROR, "lost: the pose is held"), "network": (WARN, "pose net alone: corners do not agree")}
+    return Status(f"{name}: odometry", *told.get(odometry.source, (OK, odometry.source)), values)
 
 
 def diagnostic_array(statuses: list[Status], stamp: Any, hardware_id: str) -> Any:

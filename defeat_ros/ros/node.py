@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
@@ -15,11 +16,13 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 
 from defeat_ros.errors import DefeatError, FrameError, MessageError
+from defeat_ros.frame import Prediction
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.ledger import Ledger, LedgerCounts
 from defeat_ros.ros.camera import CameraInput
-from defeat_ros.ros.diagnostics import Meter, diagnostic_array, engine_status, frames_status
+from defeat_ros.ros.diagnostics import Meter, diagnostic_array, engine_status, frames_status, prediction_statuses
 from defeat_ros.ros.lifecycle import GuardedLifecycleNode
+from defeat_ros.ros.odometry_input import OdometryInput
 from defeat_ros.ros.outputs import Outputs
 from defeat_ros.ros.params import Parameters
 from defeat_ros.ros.process import run_node
@@ -27,6 +30,7 @@ from defeat_ros.ros.resets import Resets
 from defeat_ros.ros.silence import SilenceWatch
 from defeat_ros.ros.worker import LatestWorker
 
+NO_IMAGE = np.zeros((1, 1, 3), np.uint8)
 REPEAT_WARNING_S = 30.0
 REPEAT_FAILURE_S = 5.0
 
@@ -69,6 +73,8 @@ class DepthNode(GuardedLifecycleNode):
         self._engine: Any | None = None
         self._camera: CameraInput | None = None
         self._outputs: Outputs | None = None
+        self._odometry_input: OdometryInput | None = None
+        self._latest: Prediction | None = None
         self._frame_problem: str | None = None
         self._silence = SilenceWatch(self, self._meter)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
@@ -108,7 +114,7 @@ class DepthNode(GuardedLifecycleNode):
         self._engine = self._engine_factory(config)
         self._config = config
         try:
-            self._outputs = Outputs(self, config)
+            self._outputs = Outputs(self, config, self._engine)
         except Exception:
             self._release()
             raise
@@ -124,12 +130,16 @@ class DepthNode(GuardedLifecycleNode):
         assert self._config is not None and self._outputs is not None
         self._meter.restart()
         self._silence.restart()
-        self._frame_problem = None
+        self._frame_problem = self._latest = None
         worker = self._worker
         self._camera = CameraInput(
             self, self._config.image_transport, self._on_image, self._on_lost, worker.tell, worker.wait_for_news
         )
         try:
+            engine = self._engine
+            self._odometry_input = OdometryInput(
+                self, self._config.scale, lambda: engine.measured if engine is not None else None
+            )
             super()._activate(state)
         except Exception:
             self._stop_receiving("inactive")
@@ -161,6 +171,9 @@ class DepthNode(GuardedLifecycleNode):
         if self._camera is not None:
             self._camera.destroy()
             self._camera = None
+        if self._odometry_input is not None:
+            self._odometry_input.destroy()
+            self._odometry_input = None
 
     def _release(self) -> None:
         if self._outputs is not None:
@@ -192,10 +205,11 @@ class DepthNode(GuardedLifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         name, info = self.get_name(), self._engine.info if self._engine is not None else None
-        scale = self._config.scale if self._config is not None else None
+        costs = self._engine.costs.seconds if self._engine is not None else {}
         statuses = [
             frames_status(name, self.state, self.counts, self._meter, self._frame_problem),
-            engine_status(name, info, scale, self.configure_problem),
+            engine_status(name, info, costs, self.configure_problem),
+            *prediction_statuses(name, self._latest if self.state == "active" else None),
         ]
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(diagnostic_array(statuses, stamp, info.device if info else ""))
@@ -237,7 +251,8 @@ class DepthNode(GuardedLifecycleNode):
         self._frame_problem = None
         if prediction is None:
             return "nobody_subscribed"
-        return "" if outputs.publish(prediction, topics) else "nothing_to_publish"
+        self._latest = replace(prediction, image=NO_IMAGE, depth=None, confidence=None, features=None)
+        return "" if outputs.publish(prediction, topics) else prediction.withheld or "nothing_to_publish"
 
 
 def main(args: Sequence[str] | None = None) -> int:

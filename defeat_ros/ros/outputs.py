@@ -27,13 +27,19 @@ MOUNT_PATIENCE_S = 1.0
 class Outputs:
     """Lifecycle publishers for `TOPICS`, and tf.
 
+    Args:
+        node: where they live.
+        config: names of frames, and what goes out.
+        engine: is told where tf says that the camera is mounted.
+
     Raises:
         ConfigError: a QoS override cannot be used; nothing is published then.
     """
 
-    def __init__(self, node: Any, config: DepthConfig) -> None:
+    def __init__(self, node: Any, config: DepthConfig, engine: Any) -> None:
         self._node = node
         self._config = config
+        self._engine = engine
         self._publishers: dict[str, Any] = {}
         self._transforms = Transforms(node, config)
         mount = base_from_camera(config)
@@ -61,8 +67,10 @@ class Outputs:
 
     def publish(self, prediction: Prediction, topics: set[str]) -> int:
         """Publish what the prediction holds for these topics; returns how many messages went out."""
-        if prediction.odometry is not None and not self._mount_known:
-            self._find_mount(prediction.frame_id, prediction.odometry.odom_from_camera)
+        points_in_base = self._config.points.frame == "base" and "depth/points" in topics
+        if (prediction.odometry is not None or points_in_base) and not self._mount_known:
+            odometry = prediction.odometry
+            self._find_mount(prediction.frame_id, np.eye(4) if odometry is None else odometry.odom_from_camera)
         messages = self._composer.messages(prediction, topics)
         for name, message in messages.items():
             self._publishers[name].publish(message)
@@ -103,11 +111,11 @@ class Outputs:
         if mount is None:
             if first:
                 self._node.get_logger().warning(
-                    f"the pose of {frames} is not known from base_from_camera or tf: "
-                    "odometry takes the camera for the base"
+                    f"the pose of {frames} is not known from base_from_camera or tf: the camera is taken for the base"
                 )
         elif first or np.array_equal(odom_from_camera, np.eye(4)):
-            self._composer.base_from_camera, self._mount_known = mount, True
+            self._composer.base_from_camera = self._engine.base_from_camera = mount
+            self._mount_known = True
             self._node.get_logger().info(f"tf gives the pose of {frames}")
         elif not self._late_mount_told:
             self._late_mount_told = True

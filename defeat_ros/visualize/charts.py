@@ -94,6 +94,38 @@ def odometry_chart(
     return _drawn(figure)
 
 
+def confidence_chart(
+    calibration: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    kept: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    grid: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> np.ndarray:
+    """Stated against measured rightness; error over the share kept; recall of obstacles over false ones.
+
+    Args:
+        calibration: name to stated and measured shares, (N,) each.
+        kept: name to shares kept and abs_rel, (N,) each.
+        grid: name to false cells a frame and recall, (N,) each, one point for each `confidence_min`.
+
+    Returns:
+        (500, 1500, 3) uint8 RGB.
+
+    Raises:
+        OutputError: matplotlib is not installed.
+    """
+    figure = _figure(1500, 500)
+    panels = figure.subplots(1, 3)
+    panels[0].plot([0, 1], [0, 1], "--", color=_rgb(MUTED))
+    for axes, curves in zip(panels, (calibration, kept, grid), strict=True):
+        for color, (name, (x, y)) in zip(_cycle(len(curves)), curves.items(), strict=True):
+            axes.plot(x, y, marker="o", color=_rgb(color), label=name, markersize=4)
+        axes.set_ylim(bottom=0)
+    _axes(panels[0], "calibration: within 25 % of the truth", "stated confidence", "measured share")
+    _axes(panels[1], "error of the most confident", "share of the pixels kept", "abs_rel")
+    _axes(panels[2], "obstacles within 20 m, confidence_min from 0 (right) to 0.95", "false cells a frame", "recall")
+    panels[0].legend(facecolor=_rgb(BACKGROUND), edgecolor=_rgb(MUTED), labelcolor=_rgb(INK))
+    return _drawn(figure)
+
+
 def _figure(width: int, height: int) -> Any:
     try:
         from matplotlib.figure import Figure

