@@ -45,7 +45,7 @@ setup(
     maintainer_email="maintainers@defeat-ros.example",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["ros/*.xml"]},
+    package_data={NAME: ["ros/*.xml", "inference/*.json"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

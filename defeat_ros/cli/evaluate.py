@@ -92,8 +92,8 @@ def _add_planner(kinds: Any, add_engine_options: Any, make_engine: Any) -> None:
     _add_sources(planner, "+")
     planner.add_argument("--depth-topic", metavar="TOPIC", help="truth of bags (default /truth/depth)")
     _add_config(planner, PlannerEvaluation)
-    fit = "also fit the weights of inference/confidence.py to these recordings, and print them"
-    planner.add_argument("--fit", action="store_true", help=fit)
+    fit = "also fit the confidence to these recordings and write its weights, in place of inference/confidence.json"
+    planner.add_argument("--fit", type=Path, metavar="FILE", help=fit)
     _add_out(planner, "summary.json and charts")
     add_engine_options(planner)
 
@@ -297,7 +297,7 @@ def _features(options: argparse.Namespace, make_engine: Any) -> None:
 def _planner(options: argparse.Namespace, make_engine: Any) -> None:
     from defeat_ros.evaluation.tables import print_planner
     from defeat_ros.inference.measure_pictures import picture_confidence
-    from defeat_ros.inference.measure_planner import fit_weights, measure_planner
+    from defeat_ros.inference.measure_planner import fitted_weights, measure_planner
 
     config = _config(PlannerEvaluation, options)
     recordings = _open(options, depth_topic=options.depth_topic)
@@ -306,7 +306,7 @@ def _planner(options: argparse.Namespace, make_engine: Any) -> None:
     runs = {}
     with _bar("running the engine", recordings) as advance:
         for name, recording in recordings:
-            runs[name] = measure_planner(recording, engine, config, options.fit, advance)
+            runs[name] = measure_planner(recording, engine, config, options.fit is not None, advance)
     report = {
         "checkpoint": asdict(engine.info),
         "protocol": asdict(config),
@@ -314,7 +314,7 @@ def _planner(options: argparse.Namespace, make_engine: Any) -> None:
         "seconds_per_part": engine.costs.seconds,
     }
     if options.fit:
-        report["weights"] = fit_weights(list(runs.values()))
+        fitted_weights(list(runs.values())).write(options.fit, fitted_to=list(runs), checkpoint=engine.info.checkpoint)
     _write(options.out, report)
     for name, run in runs.items():
         for line in run.warnings:

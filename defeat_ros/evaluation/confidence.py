@@ -70,24 +70,3 @@ class ConfidenceScores:
             "calibration": [{"stated": s, "measured": r, "pixels": n} for s, r, n in rows],
             "abs_rel_by_kept": {f"{kept:.2f}": self.abs_rel(kept) for kept in np.linspace(0.1, 1.0, 10)},
         }
-
-
-def fit_logistic(cues: np.ndarray, is_right: np.ndarray, rounds: int = 30) -> np.ndarray:
-    """Weights of a logistic regression: the bias, then one for each cue (Newton's method, a little ridge).
-
-    Args:
-        cues: (N, C).
-        is_right: (N,) bool.
-    """
-    inputs = np.concatenate([np.ones((len(cues), 1)), cues], axis=1).astype(np.float64)
-    weights = np.zeros(inputs.shape[1])
-    ridge = 1e-4 * len(cues) * np.eye(inputs.shape[1])
-    for _ in range(rounds):
-        stated = 1.0 / (1.0 + np.exp(-inputs @ weights))
-        slope = inputs.T @ (is_right - stated) - ridge @ weights
-        curve = (inputs * (stated * (1.0 - stated))[:, None]).T @ inputs + ridge
-        change = np.linalg.solve(curve, slope)
-        weights += change
-        if np.abs(change).max() < 1e-8:
-            break
-    return weights

@@ -141,9 +141,3 @@ def print_planner(report: dict[str, Any], mark: str = "") -> None:
         table.add_section()
     _print(table)
     print("ms a frame: " + ", ".join(f"{part} {1e3 * took:.1f}" for part, took in report["seconds_per_part"].items()))
-    if "weights" in report:
-        print(f"BIAS = {report['weights']['bias']}\nWEIGHTS = {{")
-        for name, weight in report["weights"].items():
-            if name != "bias":
-                print(f'    "{name}": {weight},')
-        print("}")

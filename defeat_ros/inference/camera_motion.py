@@ -80,6 +80,8 @@ class CameraMotion:
             network = self._network_step(now, before, mean_inverse)
         if network is None:
             return LOST
+        if self._known_speed is not None:  # vehicles keep their speed better than the pose net tells it
+            network[:3, 3] *= self._known_speed * dt_s / max(float(np.linalg.norm(network[:3, 3])), 1e-6)
         found = (refined.matches, refined.inliers) if refined is not None else (0, 0.0)
         return Step(network, _network_covariance(network), "network", *found)
 
@@ -90,7 +92,8 @@ class CameraMotion:
         usable = depth < FAR_UNITS
         if now.network_seen is not None:
             usable &= now.network_seen
-        return refine_step(find_matches(now.grey, before.grey, 1.0 / depth, usable, camera, guess), camera, guess)
+        matches = find_matches(now.grey, before.grey, 1.0 / depth, usable, camera, guess)
+        return refine_step(matches, camera, guess, stood=self._speed == 0.0)
 
     def _accept(self, refined: Refined, network: np.ndarray | None, dt_s: float) -> None:
         step = refined.previous_from_camera
@@ -115,10 +118,14 @@ class CameraMotion:
         return step if np.isfinite(step).all() else None
 
     def _plausible(self, refined: Refined, dt_s: float) -> bool:
-        if self._speed is None or self._speed_age_s > REMEMBERED_S:
-            return True
+        known = self._known_speed
         speed = float(np.linalg.norm(refined.previous_from_camera[:3, 3])) / dt_s
-        return abs(speed - self._speed) < max(MOST_CHANGE * self._speed, SLOW_UNITS_PER_S)
+        return known is None or abs(speed - known) < max(MOST_CHANGE * known, SLOW_UNITS_PER_S)
+
+    @property
+    def _known_speed(self) -> float | None:
+        """Of the last refined step, units/s, while it is fresh."""
+        return self._speed if self._speed_age_s <= REMEMBERED_S else None
 
 
 def _network_covariance(step: np.ndarray) -> np.ndarray:

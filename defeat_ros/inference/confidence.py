@@ -1,19 +1,24 @@
 """How far each pixel's depth can be trusted: the probability that it lies within 25 % of the truth.
 
-A logistic regression on what a frame and the one before it show; `Cues` says what each looks at. Its weights
-were fitted by `defeat-ros evaluate planner --fit` to rendered drives that the networks did not learn from.
+A small network on what a frame and the one before it show; `Cues` says what it looks at. Its weights, confidence.json,
+were fitted by `defeat-ros evaluate planner --fit` to rendered drives that the depth net did not learn from.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from defeat_ros.files import write_json
 from defeat_ros.frame import CameraIntrinsics, ImageHealth
 from defeat_ros.inference.ground import Ground, pixel_rays
 
+WEIGHTS_FILE = Path(__file__).with_name("confidence.json")
 RIGHT_RATIO = 1.25
 """Depth within this factor of the truth counts as right (the a1 of the literature)."""
 FAR_M, SKY_M = 80.0, 60.0
@@ -32,28 +37,30 @@ class Cues:
         depth_difference: of the log depth now and of the frame before, brought here by the camera's step.
         colour_difference: the same of colour, in multiples of the noise to be expected.
         seen_before: 1 where the frame before shows the point: inside its image, and not behind something.
-        edge: range of the log depth among the neighbours.
-        log_distance, log_distance_squared: of the depth in metres (or units where none are known), log by 3.
+        edge, wide_edge: range of the log depth within 5 and within 21 px.
+        log_distance: of the depth in metres (or units where none are known), by 3.
         on_ground: 1 on the road's plane.
         below_horizon: 1 where the plane's ray meets it within 40 heights.
         darkness: 1 at black, 0.37 at grey level 20.
         saturation: share of saturated pixels around.
         texture: log of the local detail.
         unsteadiness: median of `depth_difference` over the frame; the same for all its pixels.
+        road_share: of what lies below the horizon, how much is on the road's plane; the same for all pixels.
     """
 
     depth_difference: np.ndarray
     colour_difference: np.ndarray
     seen_before: np.ndarray
     edge: np.ndarray
+    wide_edge: np.ndarray
     log_distance: np.ndarray
-    log_distance_squared: np.ndarray
     on_ground: np.ndarray
     below_horizon: np.ndarray
     darkness: np.ndarray
     saturation: np.ndarray
     texture: np.ndarray
     unsteadiness: np.ndarray
+    road_share: np.ndarray
 
     def stacked(self) -> np.ndarray:
         """(H, W, cues) float32, in the order of the fields."""
@@ -65,8 +72,50 @@ CUES = tuple(field.name for field in fields(Cues))
 PENALTIES = {"blurred": 1.0, "dark": 0.5, "glare": 0.5}
 """Taken off the log odds of a whole image for its problems; guesses, as rendered drives hold too few of them."""
 
-BIAS = 2.2
-WEIGHTS = dict.fromkeys(CUES, 0.0)
+
+@dataclass(frozen=True)
+class Weights:
+    """A network of one hidden layer: probability = sigmoid(output . max(hidden . cues + bias, 0) + bias).
+
+    Attributes:
+        hidden: (cues, units) float32; hidden_bias, output: (units,) float32.
+        output_bias: of the log odds.
+    """
+
+    hidden: np.ndarray
+    hidden_bias: np.ndarray
+    output: np.ndarray
+    output_bias: float
+
+    @classmethod
+    def read(cls, file: Path) -> Weights:
+        """Read what `write` wrote."""
+        told = json.loads(file.read_text(encoding="utf-8"))
+        hidden = np.array([told["hidden"][name] for name in CUES], np.float32)
+        bias, output = (np.array(told[name], np.float32) for name in ("hidden_bias", "output"))
+        return cls(hidden, bias, output, float(told["output_bias"]))
+
+    def write(self, file: Path, **facts: Any) -> None:
+        """Write them as JSON, with facts about how they came to be."""
+        write_json(
+            file,
+            {
+                **facts,
+                "hidden": {name: _plain(row) for name, row in zip(CUES, self.hidden, strict=True)},
+                "hidden_bias": _plain(self.hidden_bias),
+                "output": _plain(self.output),
+                "output_bias": self.output_bias,
+            },
+        )
+
+    def __call__(self, cues: np.ndarray, bias: float = 0.0) -> np.ndarray:
+        """Cues (..., cues) to probabilities (...); `bias` is added to the log odds."""
+        units = np.maximum(cues @ self.hidden + self.hidden_bias, 0.0)
+        return 1.0 / (1.0 + np.exp(-(units @ self.output + np.float32(self.output_bias + bias))))
+
+
+def _plain(values: np.ndarray) -> list[float]:
+    return [round(float(value), 6) for value in values]
 
 
 @dataclass(frozen=True)
@@ -92,6 +141,7 @@ class ConfidenceEstimator:
 
     def __init__(self, camera: CameraIntrinsics | None, size_hw: tuple[int, int]) -> None:
         self.camera = self._camera = camera
+        self._weights = Weights.read(WEIGHTS_FILE)
         self._size_hw = size_hw
         self._rays = pixel_rays(camera) if camera is not None else None
 
@@ -99,11 +149,7 @@ class ConfidenceEstimator:
         """(h, w) float32, 0 to 1; 0 all over an image that tells nothing."""
         if health.useless:
             return np.zeros(self._size_hw, np.float32)
-        bias = BIAS - sum(PENALTIES.get(problem, 0.0) for problem in health.problems)
-        score = np.full(self._size_hw, bias, np.float32)
-        for name, weight in WEIGHTS.items():
-            score += np.float32(weight) * getattr(cues, name)
-        return 1.0 / (1.0 + np.exp(-score))
+        return self._weights(cues.stacked(), -sum(PENALTIES.get(problem, 0.0) for problem in health.problems))
 
     def cues(
         self,
@@ -125,7 +171,6 @@ class ConfidenceEstimator:
         grey = image.mean(axis=-1)
         log_depth = np.log(now.depth)
         far = (log_depth + np.float32(np.log(metres_per_unit or 1.0))) / 3.0
-        window = np.ones((5, 5), np.uint8)
         on_ground, below = self._ground(now.depth, ground)
         difference, colour, seen = self._compare(now, before, previous_from_camera, image, grey)
         known = difference[seen > 0]
@@ -135,15 +180,16 @@ class ConfidenceEstimator:
             depth_difference=difference,
             colour_difference=colour,
             seen_before=seen,
-            edge=np.clip(cv2.dilate(log_depth, window) - cv2.erode(log_depth, window), 0.0, 1.5),
+            edge=_spread(log_depth, 5),
+            wide_edge=_spread(log_depth, 21),
             log_distance=far,
-            log_distance_squared=far**2,
             on_ground=on_ground,
             below_horizon=below,
             darkness=np.exp(-cv2.blur(grey, (5, 5)) / 20.0),
             saturation=cv2.blur((now.image.max(axis=-1) > 245).astype(np.float32), (9, 9)),
             texture=np.log1p(detail) / 3.0,
             unsteadiness=np.full(self._size_hw, unsteady, np.float32),
+            road_share=np.full(self._size_hw, ground.share if ground is not None else 0.0, np.float32),
         )
 
     def _ground(self, depth: np.ndarray, ground: Ground | None) -> tuple[np.ndarray, np.ndarray]:
@@ -186,6 +232,11 @@ def right(depth: np.ndarray, truth: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         close = np.maximum(depth / truth, truth / depth) < RIGHT_RATIO
     return np.where(truth >= FAR_M, depth >= SKY_M, close)
+
+
+def _spread(log_depth: np.ndarray, side_px: int) -> np.ndarray:
+    window = np.ones((side_px, side_px), np.uint8)
+    return np.clip(cv2.dilate(log_depth, window) - cv2.erode(log_depth, window), 0.0, 2.0)
 
 
 def _sample(values: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:

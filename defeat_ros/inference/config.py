@@ -31,6 +31,9 @@ class ScaleConfig:
     camera_height_m: float = option(
         0.0, "height of the camera above the road, m; 0: not known", minimum=0.0, maximum=20.0
     )
+    odom_tf_frame: str = option(
+        "", "fixed frame in which tf tells where base_frame is, to be compared with in place of odom_in; empty: odom_in"
+    )
     required: bool = option(False, "publish no depth until the scale is known to 20 % from more than training")
 
     def __post_init__(self) -> None:
@@ -129,6 +132,11 @@ class DepthConfig:
         for name, size in (("input_size", self.input_size), ("output_size", self.output_size)):
             if (0 in size) != (size == (0, 0)):
                 raise ConfigError(f"parameter {name!r} is {list(size)}, expected width and height, or 0 0")
+        if self.publish_tf and self.scale.odom_tf_frame == self.odom_frame:
+            raise ConfigError(
+                f"parameter 'scale.odom_tf_frame' is {self.scale.odom_tf_frame!r}, which this node itself broadcasts: "
+                "expected another frame, another odom_frame, or publish_tf false"
+            )
         if self.min_depth_m >= self.max_depth_m:
             raise ConfigError(f"parameter 'min_depth_m' is {self.min_depth_m}, expected less than {self.max_depth_m}")
 

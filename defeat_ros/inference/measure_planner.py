@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,15 +10,16 @@ import numpy as np
 
 from defeat_ros.data.recording import Recorded, Recording
 from defeat_ros.errors import FrameError, SourceError
-from defeat_ros.evaluation.confidence import ConfidenceScores, fit_logistic
+from defeat_ros.evaluation.confidence import ConfidenceScores
 from defeat_ros.evaluation.depth import at_size, comparable
 from defeat_ros.evaluation.options import PlannerEvaluation
 from defeat_ros.evaluation.planner import RANGE_M, GridScores
 from defeat_ros.evaluation.scale import ScaleScores
 from defeat_ros.frame import CameraIntrinsics, Prediction
 from defeat_ros.geometry import BODY_FROM_OPTICAL, FARTHEST_UNIT, resize_intrinsics
-from defeat_ros.inference.confidence import CUES, right
+from defeat_ros.inference.confidence import Weights, right
 from defeat_ros.inference.engine import DepthEngine
+from defeat_ros.inference.fit_confidence import fit_weights
 from defeat_ros.inference.ground import pixel_rays
 from defeat_ros.preprocess import resize_map
 
@@ -177,14 +178,6 @@ def _nearest(truth: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return truth[rows][:, columns]
 
 
-def fit_weights(runs: list[PlannerRun]) -> dict[str, float]:
-    """Weights of the confidence, 'bias' first, fitted to what the runs kept; each recording counts the same."""
-    least = min(sum(len(part) for part in run.is_right) for run in runs)
-    cues, is_right = [], []
-    for run in runs:
-        every, whole = np.concatenate(run.cues), np.concatenate(run.is_right)
-        chosen = np.linspace(0, len(whole) - 1, least).astype(int)
-        cues.append(every[chosen])
-        is_right.append(whole[chosen])
-    weights = fit_logistic(np.concatenate(cues), np.concatenate(is_right))
-    return {name: round(float(weight), 3) for name, weight in zip(("bias", *CUES), weights, strict=True)}
+def fitted_weights(runs: Sequence[PlannerRun]) -> Weights:
+    """The confidence's weights for what these runs kept."""
+    return fit_weights([np.concatenate(run.cues) for run in runs], [np.concatenate(run.is_right) for run in runs])

@@ -23,14 +23,17 @@ ROUNDS = 12
 KERNEL = 6.0
 """Squared distances beyond this many variances count little (Geman and McClure's kernel)."""
 INLIER = 9.0
-CORNERS, QUALITY, APART_PX = 400, 0.003, 7
+CORNERS, ENOUGH_CORNERS, APART_PX = 400, 150, 7
+QUALITIES = (0.003, 0.0003)
+"""Of the strongest corner; beside a lamp that dazzles the others are weak, and are asked for again."""
 LEAST_MATCHES, LEAST_INLIERS = 25, 0.5
 PRIOR_TURN_RAD, PRIOR_ASIDE, PRIOR_LENGTH = 0.02, 0.2, 0.5
 """How far the step may be from the guess: its rotation, and its direction and length as shares of the length."""
 LENGTH_STD = 0.08
 """What depth that is wrong as a whole does to the length of a step."""
-STILL_PX, STILL_SHARE = 0.25, 0.7
-"""The camera stands where so large a share of the corners moves less than this."""
+STILL_PX, STILL_SHARE, STAYS_STILL_SHARE = 0.25, 0.6, 0.4
+"""The camera stands where so large a share of the corners moves less than this; it goes on standing by the second, as
+noise and traffic move some."""
 WINDOW = {
     "winSize": (15, 15),
     "maxLevel": 3,
@@ -80,7 +83,10 @@ def find_matches(
     """
     height, width = now.shape
     mask = cv2.resize(usable.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    corners = cv2.goodFeaturesToTrack(now, CORNERS, QUALITY, APART_PX, mask=mask, blockSize=5)
+    for quality in QUALITIES:
+        corners = cv2.goodFeaturesToTrack(now, CORNERS, quality, APART_PX, mask=mask, blockSize=5)
+        if corners is not None and len(corners) >= ENOUGH_CORNERS:
+            break
     if corners is None:
         return np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0)
     points = corners[:, 0]
@@ -100,7 +106,7 @@ def find_matches(
 
 
 def refine_step(
-    matches: tuple[np.ndarray, np.ndarray, np.ndarray], camera: CameraIntrinsics, guess: np.ndarray
+    matches: tuple[np.ndarray, np.ndarray, np.ndarray], camera: CameraIntrinsics, guess: np.ndarray, stood: bool
 ) -> Refined | None:
     """The step that the matches agree on, near a guess; None where too few do.
 
@@ -108,13 +114,14 @@ def refine_step(
         matches: what `find_matches` gave.
         camera: the one it was given.
         guess: (4, 4) previous_from_camera.
+        stood: whether the camera stood until the frame before.
     """
     points, found, inverse = matches
     count = len(points)
     if count < LEAST_MATCHES:
         return None
     stays = float(np.mean(np.linalg.norm(found - points, axis=1) < STILL_PX))
-    if stays > STILL_SHARE:
+    if stays > (STAYS_STILL_SHARE if stood else STILL_SHARE):
         return Refined(np.eye(4), np.zeros((6, 6)), True, count, stays)
     rays, (focal, centre) = _rays(points, camera), _focal_centre(camera)
     seen = (found - centre) / focal

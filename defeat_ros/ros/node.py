@@ -247,6 +247,8 @@ class DepthNode(GuardedLifecycleNode):
         if problem and "features" in want:
             self.get_logger().warning(f"features are not published: {problem}", throttle_duration_sec=REPEAT_WARNING_S)
             want -= {"features"}
+        if problem := outputs.measure_by_tf():
+            self.get_logger().warning(problem, throttle_duration_sec=REPEAT_WARNING_S)
         prediction = engine(camera.frame(arrival.data, arrival.stamp_ns), want) if want else None
         self._frame_problem = None
         if prediction is None:

@@ -33,7 +33,7 @@ class OdometryInput:
     def __init__(self, node: Any, config: ScaleConfig, measured: Callable[[], MeasuredMotion | None]) -> None:
         self._node, self._measured = node, measured
         self._subscription: Any | None = None
-        if config.mode not in ("auto", "odometry"):
+        if config.mode not in ("auto", "odometry") or config.odom_tf_frame:
             return
         profile, options = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT), qos_overrides()
         self._subscription = with_overrides(

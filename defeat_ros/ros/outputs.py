@@ -45,6 +45,7 @@ class Outputs:
         mount = base_from_camera(config)
         self._composer = OutputComposer(FACTORY, config, mount)
         self._mount_known = mount is not None
+        self._measured_ns = 0
         self._mount_awaited = self._late_mount_told = False
         try:
             for name, topic in TOPICS.items():
@@ -64,6 +65,15 @@ class Outputs:
     def names(self) -> list[str]:
         """Full names of the topics."""
         return [publisher.topic_name for publisher in self._publishers.values()]
+
+    def measure_by_tf(self) -> str | None:
+        """Hand the engine what tf says of the base's motion; returns what is wrong with it, None where nothing is."""
+        found, config = self._transforms.measured_pose(), self._config
+        if found is None or found[0] == self._measured_ns:
+            return None
+        self._measured_ns = found[0]
+        problem: str | None = self._engine.measured.add(*found, config.scale.odom_tf_frame, config.base_frame)
+        return problem
 
     def publish(self, prediction: Prediction, topics: set[str]) -> int:
         """Publish what the prediction holds for these topics; returns how many messages went out."""

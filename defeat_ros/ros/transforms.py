@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rclpy.time import Time
 
+from defeat_ros.data.messages import stamp_from_message
 from defeat_ros.geometry import rotation_from_quaternion, transform
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.ros.messages import FACTORY
@@ -38,7 +39,7 @@ class Transforms:
             return
         if config.publish_tf:
             self._broadcaster = library.TransformBroadcaster(node)
-        if not config.base_from_camera:
+        if not config.base_from_camera or config.scale.odom_tf_frame:
             self._buffer = library.Buffer()
             self._listener = library.TransformListener(self._buffer, node)
 
@@ -65,18 +66,25 @@ class Transforms:
         """
         deadline = time.monotonic() + patience_s
         while self._buffer is not None:
-            mount = self._look_up(camera_frame)
+            mount = self._look_up(self._config.base_frame, camera_frame)
             if mount is not None or time.monotonic() >= deadline:
-                return mount
+                return None if mount is None else mount[1]
             time.sleep(LOOK_UP_EVERY_S)
         return None
 
-    def _look_up(self, camera_frame: str) -> np.ndarray | None:
+    def measured_pose(self) -> tuple[int, np.ndarray] | None:
+        """Time, ns, and pose (4, 4) of the base in `scale.odom_tf_frame`, the latest; None where tf does not tell."""
+        frame = self._config.scale.odom_tf_frame
+        return self._look_up(frame, self._config.base_frame) if frame and self._buffer is not None else None
+
+    def _look_up(self, target: str, source: str) -> tuple[int, np.ndarray] | None:
+        """Time and target_from_source."""
         assert self._buffer is not None
         try:
-            found = self._buffer.lookup_transform(self._config.base_frame, camera_frame, Time()).transform
-            q, t = found.rotation, found.translation
-            return transform(rotation_from_quaternion(q.x, q.y, q.z, q.w), np.array([t.x, t.y, t.z]))
+            found = self._buffer.lookup_transform(target, source, Time())
+            q, t = found.transform.rotation, found.transform.translation
+            rotation = rotation_from_quaternion(q.x, q.y, q.z, q.w)
+            return stamp_from_message(found), transform(rotation, np.array([t.x, t.y, t.z]))
         except Exception:  # no rotation, or one of tf2's lookup errors, whose base class differs between versions
             return None
 
