@@ -27,6 +27,9 @@ ARGUMENTS = [
         default_value=str(SHARE / "config" / "depth.yaml"),
         description="YAML file of node parameters; the other arguments win over it.",
     ),
+    DeclareLaunchArgument(
+        "odom_in", default_value="odom_in", description="Measured odometry (wheels), for the metric scale."
+    ),
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
     DeclareLaunchArgument(
         "use_sim_time", default_value="false", choices=BOOLEANS, description="Take time from /clock (bags, simulation)."
@@ -63,6 +66,7 @@ def depth_node(context: LaunchContext) -> list[Node]:
             ("image", image),
             ("image/compressed", f"{image}/compressed"),
             ("camera_info", LaunchConfiguration("camera_info")),
+            ("odom_in", LaunchConfiguration("odom_in")),
         ],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         output="screen",

@@ -16,6 +16,7 @@ from defeat_ros import CameraIntrinsics, DeFeatNet, DepthEngine
 from defeat_ros.checkpoint import write_published
 from defeat_ros.data.bag import BagReader, BagWriter, bag_messages
 from defeat_ros.data.messages import depth_from_message, stamp_from_message
+from defeat_ros.data.night_drive import DriveConfig, NightDrive
 from defeat_ros.demo.drive_result import read_result
 from defeat_ros.demo.live import run_live
 from defeat_ros.demo.summary import summarise
@@ -26,12 +27,12 @@ from defeat_ros.preprocess import to_tensor
 START_NS = 1_700_000_000 * 10**9
 
 
-def write_bag(path: Path, images: list[np.ndarray], gap_ns: int) -> None:
+def write_bag(path: Path, images: list[np.ndarray], gap_ns: int, numbers: list[int] | None = None) -> None:
     make = bag_messages()
     height, width = images[0].shape[:2]
     camera = CameraIntrinsics(fx=width, fy=width, cx=width / 2, cy=height / 2, width=width, height=height)
     with BagWriter(path) as bag:
-        for index, image in enumerate(images):
+        for index, image in zip(numbers or range(len(images)), images, strict=True):
             header = {"stamp_ns": START_NS + index * gap_ns, "frame_id": "cam"}
             bag.write("/camera/camera_info", make.camera_info(camera, **header), header["stamp_ns"])
             bag.write("/camera/image_raw", make.image(image, **header), header["stamp_ns"])
@@ -44,16 +45,21 @@ def depths(path: Path) -> dict[int, np.ndarray]:
 
 
 def test_live_and_offline_agree_to_the_last_bit_and_every_frame_is_booked(tmp_path, weights):
-    rng = np.random.default_rng(0)
-    images = [rng.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(12)]
+    drive = NightDrive(DriveConfig(seconds=3.0, fps=4.0, seed=4401, size=(320, 240)))
+    images = [frame.image for frame in drive.frames()]
     write_bag(tmp_path / "in", images, gap_ns=250_000_000)
     settings = {"checkpoint": str(weights), "input_size": [192, 128]}
     live = run_live(tmp_path, 3.0, {**settings, "use_sim_time": True}, new_domain())
-    process_bag(tmp_path / "in", tmp_path / "offline", DepthEngine.from_ckpt(weights, input_size=[192, 128]))
-    through_dds, offline = depths(tmp_path / "out"), depths(tmp_path / "offline")
-    assert len(offline) == 12 and len(through_dds) >= 3
+    through_dds = depths(tmp_path / "out")
+    # A frame is judged by the one before it: offline sees the frames that the node had time for.
+    seen = [(stamp - START_NS) // 250_000_000 for stamp in through_dds]
+    write_bag(tmp_path / "seen", [images[index] for index in seen], 250_000_000, seen)
+    process_bag(tmp_path / "seen", tmp_path / "offline", DepthEngine.from_ckpt(weights, input_size=[192, 128]))
+    offline = depths(tmp_path / "offline")
+    assert list(offline) == list(through_dds) and len(offline) >= 3
     for stamp, depth in through_dds.items():
         np.testing.assert_array_equal(depth, offline[stamp])
+        assert np.isfinite(depth).mean() > 0.2
     frames = summarise(read_result(tmp_path / "in", tmp_path / "out"), live)["frames"]
     assert live.played == frames["in"] == 12
     assert frames["published"] == len(through_dds)
@@ -89,7 +95,8 @@ def test_golden_checkpoint_from_file_to_topic(golden, tmp_path):
     with torch.no_grad():
         expected = disp_to_depth(model.depth_net(to_tensor(image))[("disp", 0)][0, 0].numpy())
     write_bag(tmp_path / "in", [image] * 4, gap_ns=500_000_000)
-    run_live(tmp_path, 2.0, {"checkpoint": str(path), "input_size": [224, 160], "use_sim_time": True}, new_domain())
+    settings = {"checkpoint": str(path), "input_size": [224, 160], "confidence_min": 0.0}
+    run_live(tmp_path, 2.0, {**settings, "use_sim_time": True}, new_domain())
     found = depths(tmp_path / "out")
     assert found
     for depth in found.values():

@@ -64,7 +64,7 @@ def ends_cleanly(process, number):
 def test_real_engine_end_to_end(start, weights):
     """Every output of one stream; images over half a megabyte reach best-effort subscribers of a plain process."""
     domain = new_domain()
-    process = start(*ros_args(weights), domain=domain)
+    process = start(*ros_args(weights), "-p", "confidence_min:=0.0", domain=domain)
     with ros(domain=domain) as r:
         depths = r.listen("depth/image_rect", IMAGE, reliable=False)
         infos = r.listen("depth/camera_info", INFO)

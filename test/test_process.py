@@ -183,3 +183,34 @@ def test_weights_without_the_full_scale_are_refused(tmp_path):
     make_untrained(tmp_path / "coarse.safetensors", seed=0, scales=[1, 2])
     with pytest.raises(CheckpointError, match=r"scales \[1, 2\], expected 0"):
         engine(tmp_path / "coarse.safetensors")
+
+
+def test_odometry_of_the_bag_gives_the_scale(tmp_path, weights):
+    """A rendered drive's own odometry stands in for wheels; frames before the first pose have the learned scale."""
+    from defeat_ros.data.night_drive import DriveConfig, NightDrive
+    from defeat_ros.data.synth import record_drive
+
+    record_drive(NightDrive(DriveConfig(seconds=1.5, seed=4201, size=(320, 240))), tmp_path / "in")
+    metric = DepthEngine.from_ckpt(weights, scale={"mode": "odometry"})
+    topics = ("depth/image_rect", "depth/scale", "depth/points", "depth/confidence")
+    done = process_bag(tmp_path / "in", tmp_path / "out", metric, topics, odom_topic="/truth/odom")
+    assert done.counts.published == 15 and not done.warnings
+    with BagReader(tmp_path / "out") as bag:
+        scales = [message.message.data for message in bag.messages({"/depth/scale"})]
+        assert {name.strip("/") for name in bag.topics} == set(topics)
+    assert np.isnan(scales[0]) and 0.5 < scales[-1] < 2.0
+    wrong = DepthEngine.from_ckpt(weights, base_frame="base_footprint")
+    done = process_bag(tmp_path / "in", tmp_path / "other", wrong, topics, odom_topic="/truth/odom")
+    assert "child frame 'base_link', expected the base_frame 'base_footprint'" in done.warnings[0]
+
+
+def test_a_scale_that_is_required_drops_frames_until_it_is_known(tmp_path, weights):
+    required = DepthEngine.from_ckpt(weights, input_size=[96, 64], scale={"required": True})
+    done = process_bag(write_bag(tmp_path / "in"), tmp_path / "out", required, ("depth/image_rect",))
+    assert done.counts.dropped == {"scale_unknown": 6} and done.counts.published == 0
+
+
+def test_an_odometry_topic_that_is_not_there(tmp_path, weights):
+    with pytest.raises(SourceError, match="no topic '/wheels'"):
+        process_bag(write_bag(tmp_path / "in"), tmp_path / "out", engine(weights), odom_topic="/wheels")
+    assert not (tmp_path / "out").exists()

@@ -49,7 +49,7 @@ def test_values_reach_the_config_and_integers_pass_for_floats():
         ({"scale.valeu": 2.0}, "did you mean 'scale.value'"),
         ({"max_gap_s": -1.0}, "expected 0.0 to"),
         ({"max_gap_s": "soon"}, "expected a float"),
-        ({"scale.mode": "guess"}, "none, fixed"),
+        ({"scale.mode": "guess"}, "fixed, none"),
         ({"input_size": [64]}, "expected 2 values"),
         ({"base_from_camera": [1.0]}, "x y z roll pitch yaw"),
     ],
