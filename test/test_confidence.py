@@ -11,6 +11,7 @@ from defeat_ros.geometry import transform
 from defeat_ros.inference.confidence import CUES, WEIGHTS_FILE, ConfidenceEstimator, Seen, Weights, right
 from defeat_ros.inference.fit_confidence import fit_weights
 from defeat_ros.inference.ground import Ground, pixel_rays
+from defeat_ros.inference.look import Look
 
 CAMERA = CameraIntrinsics(fx=60.0, fy=60.0, cx=63.5, cy=47.5, width=128, height=96)
 GOOD = ImageHealth(80.0, 0.0, 0.0, 40.0, 1.5, 8.0, ())
@@ -31,7 +32,13 @@ def cues(depth=None, before=None, step=AHEAD, ground=ROAD, picture=None, earlier
     estimator = ConfidenceEstimator(CAMERA, (96, 128))
     now = Seen(image() if picture is None else picture, road_depth() if depth is None else depth)
     earlier = None if before is None else Seen(image() if earlier_picture is None else earlier_picture, before)
-    return estimator.cues(now, earlier, step, ground, 1.0)
+    return estimator.cues(now, earlier, step, look(now.depth, ground), 1.0)
+
+
+def look(depth, ground):
+    expected = ROAD.inverse_depth(pixel_rays(CAMERA))
+    below = (expected > 1 / 60.0) if ground else np.zeros(depth.shape, bool)
+    return Look(1 / depth, 1.0, depth, ground, below & (np.abs(1 / depth - expected) < 0.1 * expected), below, GOOD)
 
 
 def test_agreement_with_the_frame_before_is_seen():
@@ -61,7 +68,7 @@ def test_without_a_frame_before_nothing_was_seen():
 
 def test_without_a_camera_or_ground_there_still_is_an_answer():
     estimator = ConfidenceEstimator(None, (96, 128))
-    made = estimator(estimator.cues(Seen(image(), road_depth()), None, None, None, None), GOOD)
+    made = estimator(estimator.cues(Seen(image(), road_depth()), None, None, look(road_depth(), None), None), GOOD)
     assert made.shape == (96, 128) and made.dtype == np.float32
     assert np.isfinite(made).all() and (made >= 0).all() and (made <= 1).all()
 

@@ -60,3 +60,16 @@ def test_the_mount_says_where_down_is():
     down = rotation_from_vector(np.array([0.35, 0.0, 0.0])) @ LEVEL
     depth, _ = plane(pitch=0.35)
     assert GroundFinder(CAMERA, down)(depth).height == pytest.approx(1.5, rel=0.01)
+
+
+def test_the_plane_lies_along_the_heading():
+    """Depth that bends the road up, as learned depth does: the plane stays parallel to the motion."""
+    truth, _ = plane()
+    height = (np.arange(192)[:, None] - CAMERA.cy) / CAMERA.fy
+    bent = (1.0 / (1.0 / truth + np.where(height > 0, 0.008, 0.0))).astype(np.float32)  # as if it were pitched
+    find, ahead = GroundFinder(CAMERA, LEVEL), np.array([0.0, 0.0, 1.0])
+    free, along = find(bent), find(bent, heading=ahead)
+    assert abs(along.normal @ ahead) < 1e-9 and abs(free.normal @ ahead) > 0.01
+    assert find(truth, heading=ahead).height == pytest.approx(1.5, rel=0.01)
+    climbing = np.array([0.0, -np.sin(0.2), np.cos(0.2)])  # a drone: not along the road
+    assert find(truth, heading=climbing).height == pytest.approx(find(truth).height)

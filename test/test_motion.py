@@ -1,12 +1,14 @@
 """Steps refined from corners: exact on clean matches, robust on dirty ones, honest about doubt."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from defeat_ros import CameraIntrinsics
 from defeat_ros.geometry import invert, rotation_from_vector, transform, vector_from_rotation
-from defeat_ros.inference.motion import _Linearised, find_matches, refine_step
+from defeat_ros.inference.motion import DEPTH_STD, ROAD_STD, Matches, _Linearised, find_matches, refine_step
 
 CAMERA = CameraIntrinsics(fx=400.0, fy=410.0, cx=239.5, cy=175.5, width=480, height=352)
 STEP = transform(rotation_from_vector(np.array([0.004, -0.012, 0.002])), np.array([0.05, -0.02, 0.9]))
@@ -24,7 +26,8 @@ def matches(step=STEP, count=300, noise_px=0.0, depth_noise=0.0, outliers=0.0, s
     found = moved[:, :2] / moved[:, 2:] * focal + centre + rng.normal(0, noise_px, (count, 2))
     wrong = rng.random(count) < outliers
     found[wrong] = points[wrong] + rng.normal(0, 0.1, (wrong.sum(), 2))  # they ride along, as a lead vehicle does
-    return points, found, np.exp(rng.normal(0, depth_noise, count)) / depth
+    inverse = np.exp(rng.normal(0, depth_noise, count)) / depth
+    return Matches(points, found, inverse, np.full(count, DEPTH_STD))
 
 
 def errors(refined, step=STEP):
@@ -67,16 +70,16 @@ def test_the_covariance_covers_the_error():
 
 
 def test_jacobian_is_the_derivative():
-    points, found, inverse = matches(count=12)
+    few = matches(count=12)
     focal, centre = np.array([CAMERA.fx, CAMERA.fy]), np.array([CAMERA.cx, CAMERA.cy])
-    rays = np.concatenate([(points - centre) / focal, np.ones((12, 1))], axis=1)
-    seen = (found - centre) / focal
-    here = _Linearised(GUESS, rays, inverse, seen, focal)
+    rays = np.concatenate([(few.points - centre) / focal, np.ones((12, 1))], axis=1)
+    seen = (few.found - centre) / focal
+    here = _Linearised(GUESS, rays, few, seen, focal)
     for axis in range(6):
         change = np.zeros(6)
         change[axis] = 1e-6
         there = transform(rotation_from_vector(change[3:]) @ GUESS[:3, :3], GUESS[:3, 3] + change[:3])
-        slope = (here._residual - _Linearised(there, rays, inverse, seen, focal)._residual) / 1e-6
+        slope = (here._residual - _Linearised(there, rays, few, seen, focal)._residual) / 1e-6
         np.testing.assert_allclose(slope, here._jacobian[:, :, axis], atol=1e-4)
 
 
@@ -91,10 +94,19 @@ def test_standing_is_the_identity():
 
 def test_too_little_or_nonsense_is_no_answer():
     assert refine_step(matches(count=20), CAMERA, GUESS, stood=False) is None
-    points, found, inverse = matches()
-    assert (
-        refine_step((points, np.random.default_rng(1).permutation(found), inverse), CAMERA, GUESS, stood=False) is None
-    )
+    shuffled = replace(matches(), found=np.random.default_rng(1).permutation(matches().found))
+    assert refine_step(shuffled, CAMERA, GUESS, stood=False) is None
+
+
+def test_the_road_decides_how_long_a_step_is():
+    """Everything else is told a fifth too far away; the road's depth is right."""
+    whole = matches(noise_px=0.1)
+    road = np.arange(300) < 80
+    inverse = np.where(road, whole.inverse, whole.inverse / 1.2)
+    alike = refine_step(replace(whole, inverse=inverse), CAMERA, GUESS, stood=False)
+    known = replace(whole, inverse=inverse, depth_std=np.where(road, ROAD_STD, DEPTH_STD))
+    better = refine_step(known, CAMERA, GUESS, stood=False)
+    assert errors(alike)[2] > 1.09 and errors(better)[2] == pytest.approx(1.0, abs=0.05)
 
 
 def test_corners_are_tracked_and_carry_their_depth():
@@ -108,15 +120,19 @@ def test_corners_are_tracked_and_carry_their_depth():
     before = cv2.warpAffine(wall, np.float32([[1, 0, shift], [0, 1, 0]]), (480, 352), flags=cv2.INTER_CUBIC)
     usable = np.ones((96, 128), bool)
     usable[:, :40] = False
-    found = find_matches(wall, before, np.full((96, 128), 1 / depth, np.float32), usable, CAMERA, GUESS)
-    points, there, inverse = found
-    assert len(points) > 100 and points[:, 0].min() > 145
-    np.testing.assert_allclose(np.median(there - points, axis=0), [shift, 0.0], atol=0.05)
-    np.testing.assert_allclose(inverse, 1 / depth, rtol=1e-5)
+    road = np.zeros((96, 128), bool)
+    road[60:] = True
+    found = find_matches(wall, before, np.full((96, 128), 1 / depth, np.float32), usable, road, CAMERA, GUESS)
+    assert len(found.points) > 100 and found.points[:, 0].min() > 145
+    np.testing.assert_allclose(np.median(found.found - found.points, axis=0), [shift, 0.0], atol=0.05)
+    np.testing.assert_allclose(found.inverse, 1 / depth, rtol=1e-5)
+    row = found.points[:, 1]  # the road begins at 220
+    assert (found.depth_std[row > 225] == ROAD_STD).all() and (found.depth_std[row < 215] == DEPTH_STD).all()
+    assert (row > 225).sum() > 20
     made = refine_step(found, CAMERA, transform(np.eye(3), np.array([0.1, 0.0, 0.05])), stood=False)
     assert np.linalg.norm(made.previous_from_camera[:3, 3] - step[:3, 3]) < 0.03
-    blank = find_matches(np.zeros_like(wall), before, np.full((96, 128), 0.1, np.float32), usable, CAMERA, GUESS)
-    assert [len(part) for part in blank] == [0, 0, 0]
+    blank = find_matches(np.zeros_like(wall), before, np.full((96, 128), 0.1, np.float32), usable, road, CAMERA, GUESS)
+    assert len(blank.points) == len(blank.depth_std) == 0
 
 
 def test_steps_on_real_images(shared_dir, weights):

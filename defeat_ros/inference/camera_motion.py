@@ -8,6 +8,7 @@ import numpy as np
 
 from defeat_ros.geometry import earlier_from_later, rotation_from_vector, transform, vector_from_rotation
 from defeat_ros.inference.backends import NetworkOutput
+from defeat_ros.inference.look import Look
 from defeat_ros.inference.motion import Refined, find_matches, refine_step
 from defeat_ros.inference.odometry import FLOOR_VARIANCE, LOST, Step
 from defeat_ros.inference.view import View
@@ -21,6 +22,10 @@ REMEMBERED_S = 1.0
 """After this long without a refined step any speed is possible again."""
 NETWORK_TURN_STD, NETWORK_ASIDE, NETWORK_LENGTH = 0.006, 0.1, 0.35
 """Of the pose net's steps: rad; direction and length as shares of the length. Measured on rendered drives and KITTI."""
+LEAST_MOVE_UNITS, MOST_TURN_RAD = 0.15, 0.05
+"""Shorter steps, or sharper turns, tell no heading."""
+LEAST_HEADINGS, HEADINGS_KEPT = 5, 10
+"""Its pitch bounces by half a degree; over a second it does not."""
 RATIOS_KEPT = 20
 
 
@@ -44,7 +49,15 @@ class CameraMotion:
     ) -> None:
         self._refine, self._pose_net, self._factor = refine, pose_net, factor
         self._ratios: list[float] = []
+        self._headings = 0
+        self._heading = np.zeros(3)
         self.restart()
+
+    @property
+    def heading(self) -> np.ndarray | None:
+        """(3,) unit vector in optical axes: where the camera has been moving of late; None where it has not."""
+        length = float(np.linalg.norm(self._heading))
+        return self._heading / length if self._headings >= LEAST_HEADINGS and length > 1e-6 else None
 
     def restart(self) -> None:
         """A new sequence begins."""
@@ -52,13 +65,12 @@ class CameraMotion:
         self._speed: float | None = None
         self._speed_age_s = 0.0
 
-    def __call__(self, now: View, before: View, depth: np.ndarray, mean_inverse: float, dt_s: float) -> Step:
+    def __call__(self, now: View, before: View, look: Look, dt_s: float) -> Step:
         """The step from the frame before to this one.
 
         Args:
             now, before: the two frames.
-            depth: (h, w) float32 of the frame now, levelled units.
-            mean_inverse: mean of 1 / depth as the network gave it.
+            look: what the frame now shows.
             dt_s: time between the frames, s, positive.
         """
         network = None
@@ -67,17 +79,17 @@ class CameraMotion:
                 rotation_from_vector(self._velocity[3:] * dt_s), self._velocity[:3] * dt_s
             )
         else:
-            guess = network = self._network_step(now, before, mean_inverse)
+            guess = network = self._network_step(now, before, look.mean_inverse)
         self._velocity = None
         self._speed_age_s += dt_s
-        refined = self._refined(now, before, depth, guess) if guess is not None else None
+        refined = self._refined(now, before, look, guess) if guess is not None else None
         if refined is not None and self._plausible(refined, dt_s):
             self._accept(refined, network, dt_s)
             source = "still" if refined.still else "refined"
             covariance = refined.covariance + np.diag(FLOOR_VARIANCE)
             return Step(refined.previous_from_camera, covariance, source, refined.matches, refined.inliers)
         if network is None:
-            network = self._network_step(now, before, mean_inverse)
+            network = self._network_step(now, before, look.mean_inverse)
         if network is None:
             return LOST
         if self._known_speed is not None:  # vehicles keep their speed better than the pose net tells it
@@ -85,14 +97,14 @@ class CameraMotion:
         found = (refined.matches, refined.inliers) if refined is not None else (0, 0.0)
         return Step(network, _network_covariance(network), "network", *found)
 
-    def _refined(self, now: View, before: View, depth: np.ndarray, guess: np.ndarray) -> Refined | None:
+    def _refined(self, now: View, before: View, look: Look, guess: np.ndarray) -> Refined | None:
         camera = now.grey_intrinsics
         if not self._refine or camera is None or before.grey_intrinsics != camera:
             return None
-        usable = depth < FAR_UNITS
+        usable = look.depth < FAR_UNITS
         if now.network_seen is not None:
             usable &= now.network_seen
-        matches = find_matches(now.grey, before.grey, 1.0 / depth, usable, camera, guess)
+        matches = find_matches(now.grey, before.grey, 1.0 / look.depth, usable, look.on_road, camera, guess)
         return refine_step(matches, camera, guess, stood=self._speed == 0.0)
 
     def _accept(self, refined: Refined, network: np.ndarray | None, dt_s: float) -> None:
@@ -100,6 +112,11 @@ class CameraMotion:
         self._velocity = np.concatenate([step[:3, 3], vector_from_rotation(step[:3, :3])]) / dt_s
         length = float(np.linalg.norm(step[:3, 3]))
         self._speed, self._speed_age_s = length / dt_s, 0.0
+        turn = float(np.linalg.norm(self._velocity[3:])) * dt_s
+        if length > LEAST_MOVE_UNITS and turn < MOST_TURN_RAD:
+            direction = step[:3, :3].T @ step[:3, 3] / length
+            self._headings += 1
+            self._heading += (direction - self._heading) / min(self._headings, HEADINGS_KEPT)
         if network is not None and not refined.still:
             told = float(np.linalg.norm(network[:3, 3]))
             if told > 1e-3:

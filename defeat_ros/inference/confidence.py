@@ -16,7 +16,8 @@ import numpy as np
 
 from defeat_ros.files import write_json
 from defeat_ros.frame import CameraIntrinsics, ImageHealth
-from defeat_ros.inference.ground import Ground, pixel_rays
+from defeat_ros.inference.ground import pixel_rays
+from defeat_ros.inference.look import Look
 
 WEIGHTS_FILE = Path(__file__).with_name("confidence.json")
 RIGHT_RATIO = 1.25
@@ -156,7 +157,7 @@ class ConfidenceEstimator:
         now: Seen,
         before: Seen | None,
         previous_from_camera: np.ndarray | None,
-        ground: Ground | None,
+        look: Look,
         metres_per_unit: float | None,
     ) -> Cues:
         """Look at a frame.
@@ -164,14 +165,13 @@ class ConfidenceEstimator:
         Args:
             now, before: the frame and the one before it, None where there is none.
             previous_from_camera: (4, 4) the step between them, levelled units, None where it is not known.
-            ground: the road in `now.depth`.
+            look: the road in `now.depth`.
             metres_per_unit: of the levelled depth.
         """
         image = cv2.GaussianBlur(now.image.astype(np.float32), (0, 0), 1.0)
         grey = image.mean(axis=-1)
         log_depth = np.log(now.depth)
         far = (log_depth + np.float32(np.log(metres_per_unit or 1.0))) / 3.0
-        on_ground, below = self._ground(now.depth, ground)
         difference, colour, seen = self._compare(now, before, previous_from_camera, image, grey)
         known = difference[seen > 0]
         unsteady = float(np.median(known)) if known.size else UNSEEN_DEPTH_DIFFERENCE
@@ -183,22 +183,14 @@ class ConfidenceEstimator:
             edge=_spread(log_depth, 5),
             wide_edge=_spread(log_depth, 21),
             log_distance=far,
-            on_ground=on_ground,
-            below_horizon=below,
+            on_ground=look.on_road.astype(np.float32),
+            below_horizon=look.below_horizon.astype(np.float32),
             darkness=np.exp(-cv2.blur(grey, (5, 5)) / 20.0),
             saturation=cv2.blur((now.image.max(axis=-1) > 245).astype(np.float32), (9, 9)),
             texture=np.log1p(detail) / 3.0,
             unsteadiness=np.full(self._size_hw, unsteady, np.float32),
-            road_share=np.full(self._size_hw, ground.share if ground is not None else 0.0, np.float32),
+            road_share=np.full(self._size_hw, look.ground.share if look.ground is not None else 0.0, np.float32),
         )
-
-    def _ground(self, depth: np.ndarray, ground: Ground | None) -> tuple[np.ndarray, np.ndarray]:
-        if ground is None or self._rays is None:
-            return np.zeros(self._size_hw, np.float32), np.zeros(self._size_hw, np.float32)
-        expected = ground.inverse_depth(self._rays)
-        below = expected > 1.0 / (40.0 * ground.height)
-        close = np.abs(1.0 / depth - expected) < 0.1 * np.maximum(expected, 1e-6)
-        return (below & close).astype(np.float32), below.astype(np.float32)
 
     def _compare(
         self, now: Seen, before: Seen | None, step: np.ndarray | None, image: np.ndarray, grey: np.ndarray

@@ -135,7 +135,7 @@ class DepthEngine:
             if not np.isfinite(output.disp).all():
                 raise FrameError(f"depth is not finite: numbers overflowed in {self.info.precision}", "not_finite")
             earlier = before.view if before is not None else None
-            look = self._look(view, output.disp, earlier, self.base_from_camera, frame.stamp_ns)
+            look = self._look(view, output.disp, earlier, self.base_from_camera, self._motion.heading, frame.stamp_ns)
             made = self._measure(view, look, before, frame.stamp_ns, set(want))
         self._buffer.remember(view, look.depth if look else None, frame.stamp_ns)
         return Prediction(
@@ -167,7 +167,9 @@ class DepthEngine:
         confident = "confidence" in want or ("depth" in want and config.confidence_min > 0)
         comparing = config.scale.mode in ("auto", "odometry") and self.measured.alive
         step = None
-        if before is not None and (confident or comparing or "odometry" in want):
+        # The height of the camera is measured along its motion.
+        by_height = config.scale.mode in ("auto", "camera_height") and config.scale.camera_height_m > 0
+        if before is not None and (confident or comparing or by_height or "odometry" in want):
             step = self._step(view, look, before, stamp_ns)
             if comparing and step.source == "refined":
                 moved = float(np.linalg.norm(step.previous_from_camera[:3, 3]))
@@ -194,7 +196,7 @@ class DepthEngine:
             return LOST
         with self.costs.of("motion"):
             dt_s = (stamp_ns - before.stamp_ns) / 1e9
-            step = self._motion(view, before.view, look.depth, look.mean_inverse, dt_s)
+            step = self._motion(view, before.view, look, dt_s)
         doubts = len(DOUBTFUL & set(look.health.problems))
         return replace(step, covariance=step.covariance * 4.0**doubts)
 
@@ -210,7 +212,7 @@ class DepthEngine:
             if self._confidences is None or self._confidences.camera != camera:
                 self._confidences = ConfidenceEstimator(camera, self._network_hw)
             now, motion = Seen(view.network_image, look.depth), step.previous_from_camera if step else None
-            cues = self._confidences.cues(now, earlier, motion, look.ground, scale.metres_per_unit)
+            cues = self._confidences.cues(now, earlier, motion, look, scale.metres_per_unit)
             self.latest_cues = cues
             sure = resize_map(self._confidences(cues, look.health), view.image.shape[:2])
             return sure if view.seen is None else np.where(view.seen, sure, np.float32(0.0))

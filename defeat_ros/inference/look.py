@@ -10,10 +10,14 @@ import numpy as np
 from defeat_ros.frame import CameraIntrinsics, ImageHealth
 from defeat_ros.geometry import inverse_depth
 from defeat_ros.inference.costs import Costs
-from defeat_ros.inference.ground import Ground, GroundFinder
+from defeat_ros.inference.ground import Ground, GroundFinder, pixel_rays
 from defeat_ros.inference.health import image_health
 from defeat_ros.inference.scale import Level
 from defeat_ros.inference.view import View
+
+FARTHEST_HEIGHTS = 40.0
+ON_ROAD = 0.1
+"""Share of the plane's inverse depth within which a pixel is on it."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Look:
         gain: what its depth is multiplied by to be in levelled units, the same from frame to frame.
         depth: (h, w) float32, levelled units.
         ground: the road in it, None where none was found.
+        on_road, below_horizon: (h, w) bool, pixels on the road's plane, and those whose rays meet it within 40 heights.
         health: of the image.
     """
 
@@ -32,6 +37,8 @@ class Look:
     gain: float
     depth: np.ndarray
     ground: Ground | None
+    on_road: np.ndarray
+    below_horizon: np.ndarray
     health: ImageHealth
 
     @property
@@ -52,9 +59,16 @@ class Looker:
         self.level = Level()
         self._for: tuple[CameraIntrinsics | None, bytes] | None = None
         self._find: GroundFinder | None = None
+        self._rays: np.ndarray | None = None
 
     def __call__(
-        self, view: View, disp: np.ndarray, before: View | None, base_from_camera: np.ndarray, stamp_ns: int
+        self,
+        view: View,
+        disp: np.ndarray,
+        before: View | None,
+        base_from_camera: np.ndarray,
+        heading: np.ndarray | None,
+        stamp_ns: int,
     ) -> Look:
         """Look at a frame.
 
@@ -63,12 +77,14 @@ class Looker:
             disp: (h, w) float32, what the depth net said.
             before: the frame before, None where there is none.
             base_from_camera: (4, 4) pose of the optical frame on the base, which tells where down is.
+            heading: (3,) direction in optical axes in which the camera has been moving, None where it is not known.
             stamp_ns: its time, ns.
         """
         camera, down = view.network_intrinsics, -base_from_camera[2, :3]
         if self._for != (camera, down.tobytes()):
             self._for = (camera, down.tobytes())
             self._find = GroundFinder(camera, down) if camera is not None else None
+            self._rays = pixel_rays(camera) if camera is not None else None
         inverse = inverse_depth(disp)
         with self._costs.of("health"):
             earlier = _grey(before.network_image) if before is not None else None
@@ -76,11 +92,16 @@ class Looker:
         with self._costs.of("road"):
             ground = None
             if self._find is not None and not health.useless and "blurred" not in health.problems:
-                ground = self._find(1.0 / inverse, view.network_seen)
+                ground = self._find(1.0 / inverse, view.network_seen, heading)
             gain = self.level(ground, stamp_ns)
+        on_road = below = np.zeros(disp.shape, bool)
         if ground is not None:
+            assert self._rays is not None
+            expected = ground.inverse_depth(self._rays)
+            below = expected > 1.0 / (FARTHEST_HEIGHTS * ground.height)
+            on_road = below & (np.abs(inverse - expected) < ON_ROAD * expected)
             ground = Ground(ground.height * gain, ground.normal, ground.share)
-        return Look(inverse, gain, np.float32(gain) / inverse, ground, health)
+        return Look(inverse, gain, np.float32(gain) / inverse, ground, on_road, below, health)
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
