@@ -92,13 +92,13 @@ def depth_summary(result: DriveResult) -> dict[str, float]:
 
 
 def odometry_alignment(result: DriveResult) -> tuple[Alignment, np.ndarray, np.ndarray] | None:
-    """Sim(3) alignment of the odometry to the truth with both paths (N, 3); None where fewer than three poses match."""
+    """SE(3) alignment of the odometry to the truth with both paths (N, 3); None where fewer than three poses match."""
     common = sorted(set(result.odom_path) & set(result.truth_path))
     if len(common) < 3:
         return None
     estimate = np.array([result.odom_path[stamp] for stamp in common])
     truth = np.array([result.truth_path[stamp] for stamp in common])
-    return align(estimate, truth, with_scale=True), estimate, truth
+    return align(estimate, truth, with_scale=False), estimate, truth
 
 
 def odometry_summary(result: DriveResult) -> dict[str, float]:

@@ -44,7 +44,7 @@ def _tracks(result: DriveResult) -> list[tuple[str, np.ndarray, np.ndarray, tupl
     aligned = odometry_alignment(result)
     if aligned is not None:
         times, path = _sorted(result.odom_path)
-        tracks.append(("odometry, aligned in scale and pose", times, aligned[0].apply(path)[:, :2], ACCENT))
+        tracks.append(("odometry in metres, aligned in pose", times, aligned[0].apply(path)[:, :2], ACCENT))
     return tracks
 
 

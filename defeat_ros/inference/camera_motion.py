@@ -130,7 +130,8 @@ class CameraMotion:
         """What the pose net says, in levelled units; None where its numbers overflowed."""
         said = self._pose_net(now.network_image, before.network_image)
         assert said.axisangle is not None and said.translation is not None
-        step = earlier_from_later(said.axisangle, said.translation, self._factor(mean_inverse))
+        with np.errstate(invalid="ignore", over="ignore"):
+            step = earlier_from_later(said.axisangle, said.translation, self._factor(mean_inverse))
         step[:3, 3] *= self._ratio
         return step if np.isfinite(step).all() else None
 

@@ -26,6 +26,14 @@ FAR_M, SKY_M = 80.0, 60.0
 """Truth beyond the first is far, as sky is; a prediction beyond the second then is right."""
 UNSEEN_DEPTH_DIFFERENCE, UNSEEN_COLOUR_DIFFERENCE = 0.1, 0.3
 """Stand in where the frame before does not show the point: the middle of what is measured elsewhere."""
+NO_FRAME_BEFORE = {
+    "depth_difference": UNSEEN_DEPTH_DIFFERENCE,
+    "colour_difference": UNSEEN_COLOUR_DIFFERENCE,
+    "seen_before": 0.0,
+    "unsteadiness": UNSEEN_DEPTH_DIFFERENCE,
+}
+NO_CAMERA = {**NO_FRAME_BEFORE, "on_ground": 0.0, "below_horizon": 0.0, "road_share": 0.0}
+"""The cues where there is nothing to compare with, or no camera_info; the weights are fitted to such pixels too."""
 NOISE_LEVEL, NOISE_BY_ROOT = 8.0, 2.0
 """Colour differences that mean nothing, grey levels: at black, and with the root of the brightness (photon noise)."""
 

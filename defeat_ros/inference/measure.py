@@ -96,6 +96,8 @@ def run_odometry(
     Raises:
         SourceError: fewer than two frames can be used, or no motion between them was measured.
     """
+    if recording.base_from_camera is not None:
+        engine.base_from_camera = recording.base_from_camera
     engine.reset()
     poses: list[tuple[int, np.ndarray]] = []
     truth: list[tuple[int, np.ndarray]] = []
