@@ -126,12 +126,14 @@ class Scale:
         source: 'none', 'fixed', or those of 'learned', 'camera_height', 'odometry' that it was fused from, the most
             certain first, joined by '+'.
         age_s: time since the last measurement, s; 0 for one that is not measured.
+        warning: what its sources say where they contradict each other, else ''.
     """
 
     metres_per_unit: float | None = None
     std: float = math.inf
     source: str = "none"
     age_s: float = 0.0
+    warning: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from defeat_ros.frame import CameraIntrinsics, Prediction
+from defeat_ros.frame import CameraIntrinsics, Prediction, Scale
 from defeat_ros.inference.costs import Costs
 from defeat_ros.inference.engine import EngineInfo
 from defeat_ros.inference.measured_motion import MeasuredMotion
@@ -79,6 +79,7 @@ class FakeEngine:
             frame_id=frame.frame_id,
             image=frame.image,
             intrinsics=frame.intrinsics,
+            scale=Scale(1.0, 0.0, "fixed"),
             depth=np.full((height, width), 2.0, np.float32) if "depth" in want else None,
             confidence=np.full((height, width), 0.5, np.float32) if "confidence" in want else None,
             features=np.full((height, width, 10), 10**-0.5, np.float32) if "features" in want else None,

@@ -80,7 +80,7 @@ def test_road_ahead_is_trusted_more_than_edges_and_distance():
     made = estimator(cues(depth=depth, before=depth), GOOD)
     assert made[85:, :].mean() > 0.9
     assert made[30:50, 48:52].mean() < made[85:, :].mean() - 0.2, "its outline"
-    assert made[50:54, 100:].mean() < made[85:, :].mean() - 0.2, "the road far away"
+    assert made[50:54, 100:].mean() < made[85:, :].mean() - 0.05, "the road far away"
 
 
 @pytest.mark.parametrize("problem", ["blurred", "dark", "glare"])

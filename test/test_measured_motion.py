@@ -87,6 +87,30 @@ def test_a_break_forgets_the_past(stamp_ns, x, frame, expected):
     measured.expect(int(0.1 * S), int(0.2 * S), 1.0)
     assert expected in measured.add(stamp_ns, pose(x), frame, "base_link")
     assert measured.resolved(BODY_FROM_OPTICAL, S) == []
-    assert measured.alive
-    measured.clear()
-    assert not measured.alive
+    assert measured.alive(stamp_ns) and not measured.alive(100 * S)
+
+
+def test_steps_too_short_to_compare_are_not_expected():
+    measured = filled()
+    measured.expect(int(0.1 * S), int(0.2 * S), 0.0)
+    measured.expect(int(0.1 * S), int(0.2 * S), 1e-5)
+    assert measured.resolved(BODY_FROM_OPTICAL, S) == []
+
+
+@pytest.mark.parametrize(("offset_s", "way"), [(50.0, "before"), (-50.0, "after")])
+def test_another_clock_is_complained_about(offset_s, way):
+    measured = filled()
+    frame_ns = int((1.0 + offset_s) * S)
+    assert f"50.00 s {way} this one" in measured.complaint(frame_ns) and not measured.alive(frame_ns)
+    assert measured.complaint(S) is None and MeasuredMotion("base_link").complaint(S) is None
+
+
+def test_odometry_that_always_comes_too_late_is_complained_about():
+    measured = filled()
+    for index in range(12):
+        start = S + index * S // 10
+        measured.expect(start, start + S // 10, 1.0)
+        measured.resolved(BODY_FROM_OPTICAL, start + 4 * S)
+    assert "does not cover the times" in measured.complaint(S)
+    measured.forget_expected()
+    assert measured.complaint(S) is None

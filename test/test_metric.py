@@ -123,8 +123,11 @@ def test_black_and_white_frames_tell_nothing(night, level):
     np.testing.assert_array_equal(blind.odometry.odom_from_camera, before.odometry.odom_from_camera)
     assert blind.scale.metres_per_unit == pytest.approx(before.scale.metres_per_unit, rel=0.01)
     again = [engine(frame, RESULTS) for frame in frames[4:6]]
-    assert again[0].odometry.source in ("network", "refined") and again[1].odometry.source == "refined"
-    assert np.isfinite(again[1].depth).any() and again[0].odometry.segment == before.odometry.segment
+    assert again[0].odometry.source == "lost", "nothing to compare it with"
+    assert again[1].odometry.source == "refined" and again[0].odometry.segment == before.odometry.segment
+    assert np.isfinite(again[1].depth).any()
+    unjudged = night.engine(confidence_min=0.0)
+    assert np.isnan(unjudged(replace(frames[0], image=np.full_like(frames[0].image, level)), {"depth"}).depth).all()
 
 
 def test_a_single_frame_has_depth_confidence_and_no_motion(night):
@@ -189,3 +192,14 @@ def test_a_hood_mask_that_cannot_be_used(night, tmp_path, content, expected):
         cv2.imwrite(str(path), np.full((240, 320), content, np.uint8))
     with pytest.raises(ConfigError, match=expected):
         night.engine(hood_mask=str(path))
+
+
+def test_odometry_that_was_not_asked_for_does_not_hold_the_old_speed(night):
+    engine, frames = night.engine(confidence_min=0.0, scale={"mode": "none", "camera_height_m": 0.0}), night.frames()
+    engine(frames[0], {"odometry"})
+    engine(replace(frames[0], stamp_ns=frames[0].stamp_ns + 1_000_000), {"odometry"})  # as if it stood
+    for frame in frames[2:5]:
+        engine(frame, {"features"})
+    engine(frames[5], {"odometry"})
+    moved = engine(frames[6], {"odometry"}).odometry
+    assert moved.source == "refined" and np.linalg.norm(moved.previous_from_camera[:3, 3]) > 0.3

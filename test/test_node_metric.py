@@ -4,17 +4,16 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 
-import types
 from dataclasses import replace
 
 import numpy as np
 from rclpy.parameter import Parameter
 from ros_tools import Camera, FakeEngine, ros
-from test_ros_transforms import Tf
+from test_ros_transforms import MOUNT, Tf
 
 from defeat_ros.frame import ImageHealth, Scale
 from defeat_ros.geometry import BODY_FROM_OPTICAL
-from defeat_ros.ros import transforms
+from defeat_ros.ros import outputs, transforms
 from defeat_ros.ros.messages import FACTORY, message_class
 from defeat_ros.ros.node import DepthNode
 
@@ -88,7 +87,7 @@ def test_wrong_odometry_is_told_and_not_used(message, expected, capfd):
             return expected in said
 
         r.until(told, expected)
-        assert not engine.measured.alive
+        assert not engine.measured.alive(S)
 
 
 def test_tf_can_stand_in_for_odom_in(monkeypatch):
@@ -119,7 +118,10 @@ def test_tf_can_stand_in_for_odom_in(monkeypatch):
 
 def test_confidence_and_points_go_out_where_they_are_wanted():
     with ros() as r:
-        node, engine, camera = brought_up(r, **{"points.stride": 2, "points.color": True, "points.frame": "base"})
+        node, engine, camera = brought_up(
+            r,
+            **{"points.stride": 2, "points.color": True, "points.frame": "base", "base_from_camera": [0.0] * 6},
+        )
         confidences = r.listen("depth/confidence", "sensor_msgs/msg/Image")
         clouds = r.listen("depth/points", "sensor_msgs/msg/PointCloud2")
         r.until(lambda: node._outputs.topics() == {"depth/confidence", "depth/points"}, "subscribers")
@@ -171,7 +173,39 @@ def test_the_mount_that_tf_gives_reaches_the_engine(monkeypatch):
         camera.connect()
         camera.send(S)
         r.until(lambda: node.counts.published == 1, "the frame")
-        from test_ros_transforms import MOUNT
-
         np.testing.assert_allclose(engine.base_from_camera, MOUNT, atol=1e-9)
-        assert isinstance(tf.module, types.SimpleNamespace)
+
+
+def test_a_mount_that_comes_late_holds_for_points_at_once(monkeypatch):
+    tf = Tf(known=False)
+    monkeypatch.setattr(transforms, "tf2", lambda: tf.module)
+    monkeypatch.setattr(outputs, "MOUNT_PATIENCE_S", 0.05)
+    with ros() as r:
+        node, engine, camera = brought_up(r, **{"points.frame": "base"})
+        clouds = r.listen("depth/points", "sensor_msgs/msg/PointCloud2")
+        r.until(lambda: node._outputs.topics() == {"depth/points"}, "the subscriber")
+        camera.connect()
+        camera.send(S)
+        r.until(lambda: node.counts.received == 1 and node.counts.pending == 0, "the frame")
+        assert node.counts.dropped == {"nothing_to_publish": 1}, "no cloud rather than one in the wrong place"
+        tf.known = True
+        camera.send(2 * S)
+        r.until(lambda: clouds, "the cloud")
+        points = np.frombuffer(clouds[0].data, np.float32).reshape(-1, 3)
+        np.testing.assert_allclose(points @ MOUNT[:3, 2], MOUNT[:3, 3] @ MOUNT[:3, 2] + 2.0, atol=1e-4)
+        np.testing.assert_allclose(engine.base_from_camera, MOUNT, atol=1e-9)
+
+
+def test_the_nodes_own_odometry_is_not_its_measure(capfd):
+    with ros("--ros-args", "-r", "odom_in:=odom") as r:
+        node = r.add(DepthNode(FakeEngine, context=r.context))
+        assert not node.bring_up()
+    assert "cannot activate: topic odom_in is '/odom', on which this node itself publishes" in capfd.readouterr().err
+
+
+def test_tf_odometry_without_tf_is_refused():
+    with ros() as r:
+        given = [Parameter("scale.odom_tf_frame", value="wheel_odom")]
+        node = r.add(DepthNode(FakeEngine, context=r.context, use_global_arguments=False, parameter_overrides=given))
+        assert not node.bring_up()
+        assert "'scale.odom_tf_frame' is 'wheel_odom', but tf2_ros is not installed" in str(node.configure_problem)

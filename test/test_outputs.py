@@ -31,8 +31,10 @@ def compose(config=None, topics=tuple(TOPICS), mount=None, **options):
 
 
 def test_all_messages_share_the_stamp():
-    made = compose()
+    config = build(DepthConfig, {"input_size": [128, 96], "confidence_min": 0.0, "scale": {"mode": "none"}})
+    made = compose(config)
     assert list(made) == list(TOPICS)
+    assert "depth/points" not in compose(), "a cloud in units where metres were asked for"
     stamps = {(m.header.stamp.sec, m.header.stamp.nanosec) for m in made.values() if hasattr(m, "header")}
     assert stamps == {(10**9, 200_000_000)}
     assert made["depth/image_rect"].encoding == "32FC1" and made["features/image"].encoding == "32FC2"

@@ -57,12 +57,14 @@ def prediction(**fields):
         ({"scale": Scale(1.1, 0.25, "learned", 0.0)}, (WARN, OK)),
         ({"scale": Scale(1.1, 0.07, "odometry", 40.0)}, (WARN, OK)),
         ({"scale": Scale(1.1, 0.25, "learned"), "withheld": "scale_unknown"}, (WARN, OK)),
-        ({"problems": ("dark",)}, (OK, WARN)),
-        ({"problems": ("black", "dark")}, (OK, ERROR)),
+        ({"scale": Scale()}, (WARN, OK)),
+        ({"scale": Scale(5.0, 0.4, "camera_height+learned", 0.0, "they disagree")}, (WARN, OK)),
+        ({"scale": Scale(1.1, 0.05, "odometry"), "problems": ("dark",)}, (OK, WARN)),
+        ({"scale": Scale(1.1, 0.05, "odometry"), "problems": ("black", "dark")}, (OK, ERROR)),
     ],
 )
 def test_scale_and_image_say_how_bad_it_is(fields, levels):
-    scale, image = prediction_statuses("n", prediction(**fields))
+    scale, image = prediction_statuses("n", prediction(**fields), "auto")
     assert (scale.level, image.level) == levels
     told = fields.get("scale", Scale())
     assert scale.values["source"] == told.source and scale.values["variance"] == f"{told.std**2:.5f}"
@@ -72,9 +74,16 @@ def test_scale_and_image_say_how_bad_it_is(fields, levels):
 @pytest.mark.parametrize(("source", "level"), [("refined", OK), ("still", OK), ("network", WARN), ("lost", ERROR)])
 def test_odometry_says_when_it_is_lost(source, level):
     odometry = Odometry(np.eye(4), np.eye(4), 0.1, np.eye(6), np.eye(6), 0, source, 120, 0.8)
-    status = prediction_statuses("n", prediction(odometry=odometry))[-1]
+    status = prediction_statuses("n", prediction(odometry=odometry), "auto")[-1]
     assert (status.level, status.values["source"], status.values["corners"]) == (level, source, "120")
-    assert prediction_statuses("n", None) == []
+    assert prediction_statuses("n", None, "auto") == []
+
+
+def test_scene_units_are_fine_where_they_were_asked_for():
+    assert prediction_statuses("n", prediction(), "none")[0].level == OK
+    for mode, word in (("camera_height", "road"), ("odometry", "odom_in")):
+        status = prediction_statuses("n", prediction(), mode)[0]
+        assert status.level == WARN and word in status.message
 
 
 def test_percentiles_are_values_that_occurred():

@@ -127,3 +127,20 @@ def test_absurd_parameters(given, expected):
     with pytest.raises(ConfigError) as caught:
         build(DepthConfig, given)
     assert expected in str(caught.value)
+
+
+def test_a_jump_of_the_odometry_does_not_move_the_scale():
+    level, estimate = Level(), ScaleEstimator(ScaleConfig("odometry"), None)
+    for index in range(20):
+        estimate.measure_motion(1.0, 1.0, index * DT_NS)
+        before = estimate(level, index * DT_NS)
+    estimate.measure_motion(5.0, 1.0, 20 * DT_NS)
+    after = estimate(level, 20 * DT_NS)
+    assert after.metres_per_unit == pytest.approx(before.metres_per_unit)
+
+
+def test_an_absurd_height_is_doubted_where_something_contradicts_it():
+    absurd, _ = run(ScaleConfig(camera_height_m=15.0), learned=1.0)
+    assert absurd[-1].std > REQUIRED_STD and "learned says 1.00 m a unit" in absurd[-1].warning
+    fine, _ = run(ScaleConfig(camera_height_m=1.5), learned=1.2)
+    assert fine[-1].warning == "" and fine[-1].std < REQUIRED_STD

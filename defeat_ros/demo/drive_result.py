@@ -23,7 +23,7 @@ class DriveResult:
     Attributes:
         stamps: of the frames that went in, ns.
         published: stamps of the depth images that came out.
-        truth_path, odom_path: base positions (x, y, z), m and scene units, by stamp.
+        truth_path, odom_path: base positions (x, y, z), m, by stamp.
         measured_steps: odometry messages whose motion since the one before was measured, not unknown.
         diagnostics: the last values of each status by name.
     """

@@ -8,6 +8,7 @@ import numpy as np
 
 from defeat_ros.geometry import earlier_from_later, rotation_from_vector, transform, vector_from_rotation
 from defeat_ros.inference.backends import NetworkOutput
+from defeat_ros.inference.frame_buffer import Support
 from defeat_ros.inference.look import Look
 from defeat_ros.inference.motion import Refined, find_matches, refine_step
 from defeat_ros.inference.odometry import FLOOR_VARIANCE, LOST, Step
@@ -26,6 +27,9 @@ LEAST_MOVE_UNITS, MOST_TURN_RAD = 0.15, 0.05
 """Shorter steps, or sharper turns, tell no heading."""
 LEAST_HEADINGS, HEADINGS_KEPT = 5, 10
 """Its pitch bounces by half a degree; over a second it does not."""
+STILL_VARIANCE = np.array([5e-3] * 3 + [3e-4] * 3) ** 2
+"""What a quarter of a pixel hides, units and rad."""
+FROZEN_VARIANCE = np.array([0.1] * 3 + [3e-3] * 3) ** 2
 RATIOS_KEPT = 20
 
 
@@ -60,52 +64,60 @@ class CameraMotion:
         return self._heading / length if self._headings >= LEAST_HEADINGS and length > 1e-6 else None
 
     def restart(self) -> None:
-        """A new sequence begins."""
+        """A new sequence begins, or frames were not asked about."""
         self._velocity: np.ndarray | None = None  # (6,) of the last step, if it was refined
         self._speed: float | None = None
         self._speed_age_s = 0.0
+        self._rest: Support | None = None
+        self._last_ns: int | None = None
 
-    def __call__(self, now: View, before: View, look: Look, dt_s: float) -> Step:
+    def __call__(self, now: View, look: Look, before: Support, stamp_ns: int) -> Step:
         """The step from the frame before to this one.
 
         Args:
-            now, before: the two frames.
-            look: what the frame now shows.
-            dt_s: time between the frames, s, positive.
+            now, look, stamp_ns: the frame, what it shows, and its time, ns.
+            before: the frame before.
         """
-        network = None
-        if self._velocity is not None:
-            guess: np.ndarray | None = transform(
-                rotation_from_vector(self._velocity[3:] * dt_s), self._velocity[:3] * dt_s
-            )
-        else:
-            guess = network = self._network_step(now, before, look.mean_inverse)
-        self._velocity = None
+        if self._last_ns != before.stamp_ns:
+            self.restart()
+        self._last_ns = stamp_ns
+        dt_s = (stamp_ns - before.stamp_ns) / 1e9
         self._speed_age_s += dt_s
-        refined = self._refined(now, before, look, guess) if guess is not None else None
-        if refined is not None and self._plausible(refined, dt_s):
-            self._accept(refined, network, dt_s)
-            source = "still" if refined.still else "refined"
-            covariance = refined.covariance + np.diag(FLOOR_VARIANCE)
-            return Step(refined.previous_from_camera, covariance, source, refined.matches, refined.inliers)
-        if network is None:
-            network = self._network_step(now, before, look.mean_inverse)
+        if look.health.useless or before.useless:
+            self._velocity = self._rest = None
+            return LOST
+        network = None
+        # Since it stands nothing moved: compared with where the rest began, creeping adds up until it is seen.
+        reference = before if self._rest is None else self._rest
+        if self._velocity is None:
+            network = self._network_step(now, before.view, look.mean_inverse)
+        guess = network if self._velocity is None else _step_of(self._velocity, dt_s)
+        refined = self._refined(now, reference.view, look, guess)
+        if refined is None and (reference is not before or network is None):
+            reference = before  # the light has changed since, or it starts with a jerk
+            network = self._network_step(now, before.view, look.mean_inverse) if network is None else network
+            refined = self._refined(now, before.view, look, network)
+        self._velocity = None
+        since_s = (stamp_ns - reference.stamp_ns) / 1e9
+        if refined is not None and self._plausible(refined, since_s):
+            self._accept(refined, network, since_s)
+            self._rest = reference if refined.still else None
+            return _refined_step(refined, "static" in look.health.problems)
+        self._rest = None
         if network is None:
             return LOST
-        if self._known_speed is not None:  # vehicles keep their speed better than the pose net tells it
-            network[:3, 3] *= self._known_speed * dt_s / max(float(np.linalg.norm(network[:3, 3])), 1e-6)
         found = (refined.matches, refined.inliers) if refined is not None else (0, 0.0)
-        return Step(network, _network_covariance(network), "network", *found)
+        return self._network_only(network, dt_s, found)
 
-    def _refined(self, now: View, before: View, look: Look, guess: np.ndarray) -> Refined | None:
+    def _refined(self, now: View, before: View, look: Look, guess: np.ndarray | None) -> Refined | None:
         camera = now.grey_intrinsics
-        if not self._refine or camera is None or before.grey_intrinsics != camera:
+        if not self._refine or guess is None or camera is None or before.grey_intrinsics != camera:
             return None
         usable = look.depth < FAR_UNITS
         if now.network_seen is not None:
             usable &= now.network_seen
         matches = find_matches(now.grey, before.grey, 1.0 / look.depth, usable, look.on_road, camera, guess)
-        return refine_step(matches, camera, guess, stood=self._speed == 0.0)
+        return refine_step(matches, camera, guess, stood=self._rest is not None)
 
     def _accept(self, refined: Refined, network: np.ndarray | None, dt_s: float) -> None:
         step = refined.previous_from_camera
@@ -121,6 +133,16 @@ class CameraMotion:
             told = float(np.linalg.norm(network[:3, 3]))
             if told > 1e-3:
                 self._ratios = [*self._ratios[1 - RATIOS_KEPT :], length / told * self._ratio]
+
+    def _network_only(self, network: np.ndarray, dt_s: float, found: tuple[int, float]) -> Step:
+        """The pose net's step; vehicles keep their speed better than the pose net tells it."""
+        covariance = _network_covariance(network)
+        known = self._known_speed
+        if known is not None:
+            network[:3, 3] *= known * dt_s / max(float(np.linalg.norm(network[:3, 3])), 1e-6)
+            covariance = np.maximum(covariance, _network_covariance(network))
+            covariance[:3, :3] += np.eye(3) * (SLOW_UNITS_PER_S * dt_s) ** 2
+        return Step(network, covariance, "network", *found)
 
     @property
     def _ratio(self) -> float:
@@ -144,6 +166,19 @@ class CameraMotion:
     def _known_speed(self) -> float | None:
         """Of the last refined step, units/s, while it is fresh."""
         return self._speed if self._speed_age_s <= REMEMBERED_S else None
+
+
+def _step_of(velocity: np.ndarray, dt_s: float) -> np.ndarray:
+    return transform(rotation_from_vector(velocity[3:] * dt_s), velocity[:3] * dt_s)
+
+
+def _refined_step(refined: Refined, frozen: bool) -> Step:
+    """As a step; `frozen`: the image repeats the one before to the last bit, which also a broken camera does."""
+    covariance = refined.covariance + np.diag(FLOOR_VARIANCE)
+    if refined.still:
+        covariance = np.diag(FROZEN_VARIANCE if frozen else STILL_VARIANCE)
+    source = "still" if refined.still else "refined"
+    return Step(refined.previous_from_camera, covariance, source, refined.matches, refined.inliers)
 
 
 def _network_covariance(step: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ were fitted by `defeat-ros evaluate planner --fit` to rendered drives that the d
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -150,7 +151,7 @@ class ConfidenceEstimator:
 
     def __init__(self, camera: CameraIntrinsics | None, size_hw: tuple[int, int]) -> None:
         self.camera = self._camera = camera
-        self._weights = Weights.read(WEIGHTS_FILE)
+        self._weights = shipped_weights()
         self._size_hw = size_hw
         self._rays = pixel_rays(camera) if camera is not None else None
 
@@ -225,6 +226,12 @@ class ConfidenceEstimator:
             np.where(inside, colour, UNSEEN_COLOUR_DIFFERENCE).astype(np.float32),
             seen.astype(np.float32),
         )
+
+
+@functools.cache
+def shipped_weights() -> Weights:
+    """Those of `WEIGHTS_FILE`."""
+    return Weights.read(WEIGHTS_FILE)
 
 
 def right(depth: np.ndarray, truth: np.ndarray) -> np.ndarray:

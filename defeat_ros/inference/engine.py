@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from defeat_ros.errors import FrameError
-from defeat_ros.frame import Frame, Odometry, Prediction, Scale
+from defeat_ros.frame import CameraIntrinsics, Frame, Odometry, Prediction, Scale
 from defeat_ros.geometry import BODY_FROM_OPTICAL, FARTHEST_UNIT, transform_from_xyz_rpy
 from defeat_ros.inference.backends import Backend, NetworkOutput
 from defeat_ros.inference.camera_motion import CameraMotion
@@ -26,7 +26,7 @@ from defeat_ros.inference.costs import Costs
 from defeat_ros.inference.frame_buffer import KEEP_POSE, FrameBuffer, Support
 from defeat_ros.inference.look import Look, Looker
 from defeat_ros.inference.measured_motion import MeasuredMotion
-from defeat_ros.inference.odometry import LOST, OdometryTracker, Step
+from defeat_ros.inference.odometry import OdometryTracker, Step
 from defeat_ros.inference.scale import REQUIRED_STD, ScaleEstimator
 from defeat_ros.inference.view import View, ViewMaker
 from defeat_ros.inference.weights import EngineInfo, input_size_hw, load_backend
@@ -39,7 +39,7 @@ BEYOND_UNIT = 0.99 * FARTHEST_UNIT
 DOUBTFUL = {"blurred", "dark", "glare"}
 """Problems of an image that double the standard deviation of its step, each."""
 
-RESULTS = ("depth", "confidence", "features", "odometry")
+RESULTS = ("depth", "confidence", "scale", "features", "odometry")
 """What can be asked of the engine."""
 
 
@@ -78,6 +78,7 @@ class DepthEngine:
         self._tracker = OdometryTracker()
         self._tracked_stamp_ns: int | None = None
         self._confidences: ConfidenceEstimator | None = None
+        self._intrinsics: CameraIntrinsics | None = None
         self.latest_cues: Cues | None = None
         """What the last confidence looked at, for fitting its weights."""
         mount = config.base_from_camera
@@ -117,6 +118,10 @@ class DepthEngine:
         with self.costs.of("prepare"):
             view = self._views(frame)
         # Intrinsics that do not change the image may come late: the networks do not see them.
+        if frame.intrinsics is not None:
+            if self._intrinsics is not None and not _alike(self._intrinsics, frame.intrinsics):
+                self._forget()  # another lens: what was learned of the road was seen through the old one
+            self._intrinsics = frame.intrinsics
         bent = frame.intrinsics if frame.intrinsics is not None and frame.intrinsics.needs_rectification else None
         before, restart = self._buffer.admit(frame.stamp_ns, (frame.size_hw, bent))
         if restart is not None:
@@ -125,7 +130,7 @@ class DepthEngine:
                 self._forget()
             if restart not in KEEP_POSE:
                 self._tracked_stamp_ns = None
-        wants_depth = bool(set(want) & {"depth", "confidence", "odometry"})
+        wants_depth = bool(set(want) & {"depth", "confidence", "scale", "odometry"})
         with self.costs.of("networks"):
             work = ({"disp"} if wants_depth else set()) | (set(want) & {"features"})
             output = self._backend.run(view.network_image, None, work)
@@ -137,7 +142,8 @@ class DepthEngine:
             earlier = before.view if before is not None else None
             look = self._look(view, output.disp, earlier, self.base_from_camera, self._motion.heading, frame.stamp_ns)
             made = self._measure(view, look, before, frame.stamp_ns, set(want))
-        self._buffer.remember(view, look.depth if look else None, frame.stamp_ns)
+        useless = look is not None and look.health.useless
+        self._buffer.remember(Support(view, look.depth if look else None, useless, frame.stamp_ns))
         return Prediction(
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
@@ -153,6 +159,8 @@ class DepthEngine:
         self._look = Looker(self.costs)
         self._scales = ScaleEstimator(self.config.scale, self.info.metres_per_unit)
         self._motion = CameraMotion(self.config.odometry.refine, self._pose_net, self._pose_factor)
+        self._metric = False
+        self.measured.forget_expected()
 
     def _pose_net(self, now: np.ndarray, before: np.ndarray) -> NetworkOutput:
         with self.costs.of("pose net"):
@@ -164,13 +172,16 @@ class DepthEngine:
     def _measure(self, view: View, look: Look, before: Support | None, stamp_ns: int, want: set[str]) -> dict[str, Any]:
         """Step, scale and confidence of a frame, and from these the fields of its prediction."""
         config = self.config
-        confident = "confidence" in want or ("depth" in want and config.confidence_min > 0)
-        comparing = config.scale.mode in ("auto", "odometry") and self.measured.alive
-        step = None
-        # The height of the camera is measured along its motion.
+        # The height of the camera is measured along its motion; odometry is compared with it.
         by_height = config.scale.mode in ("auto", "camera_height") and config.scale.camera_height_m > 0
-        if before is not None and (confident or comparing or by_height or "odometry" in want):
-            step = self._step(view, look, before, stamp_ns)
+        comparing = config.scale.mode in ("auto", "odometry") and self.measured.alive(stamp_ns)
+        judged = "confidence" in want or ("depth" in want and config.confidence_min > 0)
+        step = None
+        if before is not None and (judged or comparing or by_height or "odometry" in want):
+            with self.costs.of("motion"):
+                step = self._motion(view, look, before, stamp_ns)
+            doubts = len(DOUBTFUL & set(look.health.problems))
+            step = replace(step, covariance=step.covariance * 4.0**doubts)
             if comparing and step.source == "refined":
                 moved = float(np.linalg.norm(step.previous_from_camera[:3, 3]))
                 self.measured.expect(before.stamp_ns, stamp_ns, moved)
@@ -180,38 +191,31 @@ class DepthEngine:
         made: dict[str, Any] = {"scale": scale, "health": look.health}
         if "odometry" in want:
             made["odometry"] = self._track(step, before, stamp_ns, scale)
-        sure = self._confidence(view, look, before, step, scale) if confident else None
-        if "confidence" in want:
-            made["confidence"] = sure
         if "depth" in want and config.scale.required and not scale.std <= REQUIRED_STD:
             made["withheld"] = "scale_unknown"
-        elif "depth" in want:
+        gives_depth = "depth" in want and "withheld" not in made
+        sure = None
+        if "confidence" in want or (gives_depth and judged):
+            sure = self._confidence(view, look, before, step, scale)
+        if "confidence" in want:
+            made["confidence"] = sure
+        if gives_depth:
             with self.costs.of("depth"):
                 made["depth"] = self._depth(look, view, scale, sure)
         return made
-
-    def _step(self, view: View, look: Look, before: Support, stamp_ns: int) -> Step:
-        if look.health.useless:
-            self._motion.restart()
-            return LOST
-        with self.costs.of("motion"):
-            dt_s = (stamp_ns - before.stamp_ns) / 1e9
-            step = self._motion(view, before.view, look, dt_s)
-        doubts = len(DOUBTFUL & set(look.health.problems))
-        return replace(step, covariance=step.covariance * 4.0**doubts)
 
     def _confidence(
         self, view: View, look: Look, before: Support | None, step: Step | None, scale: Scale
     ) -> np.ndarray:
         """(H, W) float32."""
         with self.costs.of("confidence"):
-            earlier = None
+            earlier = motion = None
             if before is not None and before.depth is not None and step is not None and step.source != "lost":
-                earlier = Seen(before.view.network_image, before.depth)
+                earlier, motion = Seen(before.view.network_image, before.depth), step.previous_from_camera
             camera = view.network_intrinsics
             if self._confidences is None or self._confidences.camera != camera:
                 self._confidences = ConfidenceEstimator(camera, self._network_hw)
-            now, motion = Seen(view.network_image, look.depth), step.previous_from_camera if step else None
+            now = Seen(view.network_image, look.depth)
             cues = self._confidences.cues(now, earlier, motion, look, scale.metres_per_unit)
             self.latest_cues = cues
             sure = resize_map(self._confidences(cues, look.health), view.image.shape[:2])
@@ -225,6 +229,8 @@ class DepthEngine:
             beyond |= depth > config.max_depth_m
             depth = np.where(depth < config.min_depth_m, np.float32(-np.inf), depth)
         depth = np.where(beyond, np.float32(np.inf), depth)
+        if look.health.useless:
+            return np.full_like(depth, np.nan)
         reliable = view.seen if sure is None else sure >= config.confidence_min
         if sure is not None and view.seen is not None:
             reliable = reliable & view.seen
@@ -239,7 +245,14 @@ class DepthEngine:
     def _track(self, step: Step | None, before: Support | None, stamp_ns: int, scale: Scale) -> Odometry:
         """Chain this frame's step; where none was measured, start a segment."""
         tracked, self._tracked_stamp_ns = self._tracked_stamp_ns, stamp_ns
-        if before is None or step is None or tracked != before.stamp_ns:
+        metric, self._metric = self._metric, scale.metres_per_unit is not None
+        if before is None or step is None or tracked != before.stamp_ns or metric != self._metric:
+            # Also where metres become known: a path in units does not go on in metres.
             self._tracker.restart(keep_pose=tracked is not None)
             return self._tracker.first()
-        return self._tracker.step(step.in_metres(scale), (stamp_ns - before.stamp_ns) / 1e9)
+        return self._tracker.step(step, scale, (stamp_ns - before.stamp_ns) / 1e9)
+
+
+def _alike(one: CameraIntrinsics, other: CameraIntrinsics) -> bool:
+    """Whether two calibrations are the same but for jitter."""
+    return bool(np.allclose(one.K, other.K, rtol=1e-3))

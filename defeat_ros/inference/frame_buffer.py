@@ -20,11 +20,13 @@ class Support:
     Attributes:
         view: it, as the networks and the tracking saw it.
         depth: (h, w) float32 at the networks' size, levelled units; None where nobody asked for it.
+        useless: whether nothing can be told from its image.
         stamp_ns: its time, ns.
     """
 
     view: View
     depth: np.ndarray | None
+    useless: bool
     stamp_ns: int
 
 
@@ -74,6 +76,6 @@ class FrameBuffer:
         self._support, self._last_stamp_ns, self._camera, self._reason = None, stamp_ns, camera, None
         return support, reason
 
-    def remember(self, view: View, depth: np.ndarray | None, stamp_ns: int) -> None:
+    def remember(self, support: Support) -> None:
         """Keep the current frame as support of the next one."""
-        self._support = Support(view, depth, stamp_ns)
+        self._support = support

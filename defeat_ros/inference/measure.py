@@ -11,7 +11,7 @@ from defeat_ros.data.recording import Recording
 from defeat_ros.errors import FrameError, SourceError
 from defeat_ros.evaluation.trajectory import Trajectory
 from defeat_ros.frame import Frame
-from defeat_ros.geometry import FARTHEST_UNIT
+from defeat_ros.geometry import BODY_FROM_OPTICAL, FARTHEST_UNIT
 from defeat_ros.inference.engine import DepthEngine
 
 
@@ -96,8 +96,9 @@ def run_odometry(
     Raises:
         SourceError: fewer than two frames can be used, or no motion between them was measured.
     """
-    if recording.base_from_camera is not None:
-        engine.base_from_camera = recording.base_from_camera
+    if not engine.config.base_from_camera:
+        mount = recording.base_from_camera
+        engine.base_from_camera = BODY_FROM_OPTICAL if mount is None else mount
     engine.reset()
     poses: list[tuple[int, np.ndarray]] = []
     truth: list[tuple[int, np.ndarray]] = []
@@ -115,8 +116,9 @@ def run_odometry(
                 poses.append((item.stamp_ns, made.odometry.odom_from_camera))
                 if item.world_from_camera is not None:
                     truth.append((item.stamp_ns, item.world_from_camera))
-                if made.odometry.dt_s == 0 and len(poses) > 1:  # no step was measured
-                    why = made.restart or "not_finite"
+                # No step was measured.
+                if (made.odometry.dt_s == 0 and len(poses) > 1) or made.odometry.source == "lost":
+                    why = made.restart or made.odometry.source
                     restarts[why] = restarts.get(why, 0) + 1
                 on_frame()
                 continue

@@ -18,8 +18,9 @@ FASTEST_MPS = 120.0
 """What moves faster between two poses has jumped."""
 PATIENCE_NS = 3_000_000_000
 """How long a motion of the camera waits for the odometry of its time."""
-LEAST_M, SLOWEST_MPS, MOST_TURN_RAD = 0.05, 0.5, 0.2
-"""Motions below tell nothing of the scale, nor do those that mostly turn."""
+LEAST, SLOWEST_MPS, MOST_TURN_RAD = 0.05, 0.5, 0.2
+"""Motions shorter than this (m, and units) tell nothing of the scale, nor do slow ones and those that mostly turn."""
+GIVEN_UP_BEFORE_TOLD = 10
 
 
 @dataclass(frozen=True)
@@ -45,17 +46,30 @@ class MeasuredMotion:
         self._poses: list[np.ndarray] = []
         self._frame: str | None = None
         self._pending: list[_Pending] = []
+        self._given_up = 0
 
-    @property
-    def alive(self) -> bool:
-        """Whether there is anything to compare with."""
-        return bool(self._stamps)
+    def alive(self, now_ns: int) -> bool:
+        """Whether there is anything to compare a frame of this time with."""
+        with self._lock:
+            return bool(self._stamps) and abs(now_ns - self._stamps[-1]) < PATIENCE_NS
+
+    def complaint(self, now_ns: int) -> str | None:
+        """What is wrong with the odometry as a whole, None where nothing is: its times must be those of the frames."""
+        with self._lock:
+            if not self._stamps:
+                return None
+            late_s = (now_ns - self._stamps[-1]) / 1e9
+            if abs(late_s) < PATIENCE_NS / 1e9 and self._given_up < GIVEN_UP_BEFORE_TOLD:
+                return None
+        way = "before" if late_s > 0 else "after"
+        return f"odom_in does not cover the times of the frames: its latest pose is {abs(late_s):.2f} s {way} this one"
 
     def add(self, stamp_ns: int, odom_from_base: np.ndarray, frame_id: str, child_frame_id: str) -> str | None:
         """Take a pose (4, 4), m.
 
         Returns:
-            What is wrong with it, None where nothing is: it then is not used.
+            What is wrong with it, None where nothing is. After a jump, in place, time or frame, it begins a new record;
+            otherwise it is not used.
         """
         child = child_frame_id.lstrip("/")
         if child != self._base_frame:
@@ -83,6 +97,8 @@ class MeasuredMotion:
 
     def expect(self, start_ns: int, end_ns: int, units: float) -> None:
         """The camera moved by so many units between two frames; `resolved` tells the metres once they are known."""
+        if units < LEAST:
+            return
         with self._lock:
             self._pending.append(_Pending(start_ns, end_ns, units))
 
@@ -98,17 +114,20 @@ class MeasuredMotion:
                     metres = float(np.linalg.norm(step[:3, 3]))
                     turn = float(np.linalg.norm(vector_from_rotation(step[:3, :3])))
                     speed = metres / ((item.end_ns - item.start_ns) / 1e9)
-                    if metres > LEAST_M and speed > SLOWEST_MPS and turn < MOST_TURN_RAD:
+                    self._given_up = 0
+                    if metres > LEAST and speed > SLOWEST_MPS and turn < MOST_TURN_RAD:
                         found.append((metres, item.units))
-                elif now_ns - item.end_ns < PATIENCE_NS:
+                elif abs(now_ns - item.end_ns) < PATIENCE_NS:
                     waiting.append(item)
+                else:
+                    self._given_up += 1
             self._pending = waiting
         return found
 
-    def clear(self) -> None:
-        """Forget everything."""
+    def forget_expected(self) -> None:
+        """The camera's past no longer counts; that of the odometry stays."""
         with self._lock:
-            self._stamps, self._poses, self._pending, self._frame = [], [], [], None
+            self._pending, self._given_up = [], 0
 
     def _jumped(self, stamp_ns: int, pose: np.ndarray) -> bool:
         moved = float(np.linalg.norm(pose[:3, 3] - self._poses[-1][:3, 3]))

@@ -30,6 +30,8 @@ QUALITIES = (0.003, 0.0003)
 LEAST_MATCHES, LEAST_INLIERS = 25, 0.5
 PRIOR_TURN_RAD, PRIOR_ASIDE, PRIOR_LENGTH = 0.02, 0.2, 0.5
 """How far the step may be from the guess: its rotation, and its direction and length as shares of the length."""
+PRIOR_LEAST = 0.3
+"""Of the guess's length in this, units: who stands may start."""
 LENGTH_STD = 0.08
 """What depth that is wrong as a whole does to the length of a step."""
 STILL_PX, STILL_SHARE, STAYS_STILL_SHARE = 0.25, 0.6, 0.4
@@ -205,8 +207,8 @@ class _Linearised:
 
 
 def _add_prior(information: np.ndarray, pull: np.ndarray, step: np.ndarray, guess: np.ndarray) -> None:
-    length = float(np.linalg.norm(guess[:3, 3])) + 0.02
-    along = guess[:3, 3] / length
+    length = max(float(np.linalg.norm(guess[:3, 3])), PRIOR_LEAST)
+    along = guess[:3, 3] / max(float(np.linalg.norm(guess[:3, 3])), 1e-9)
     aside = 1.0 / (PRIOR_ASIDE * length) ** 2
     shift = np.eye(3) * aside + np.outer(along, along) * (1.0 / (PRIOR_LENGTH * length) ** 2 - aside)
     information[:3, :3] += shift

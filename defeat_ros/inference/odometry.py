@@ -33,30 +33,31 @@ class Step:
     matches: int = 0
     inliers: float = 0.0
 
-    def in_metres(self, scale: Scale) -> Step:
-        """The step with a scale applied; what is uncertain about the scale adds to its covariance."""
-        metres = scale.metres_per_unit
+    def times(self, metres: float | None) -> Step:
+        """The step in metres."""
         if metres is None or self.source == "lost":
             return self
         sizes = np.array([metres] * 3 + [1.0] * 3)
-        moved, covariance = self.previous_from_camera.copy(), self.covariance * np.outer(sizes, sizes)
+        moved = self.previous_from_camera.copy()
         moved[:3, 3] *= metres
-        if math.isfinite(scale.std):
-            along = moved[:3, :3].T @ moved[:3, 3]
-            covariance[:3, :3] += scale.std**2 * np.outer(along, along)
-        return replace(self, previous_from_camera=moved, covariance=covariance)
+        return replace(self, previous_from_camera=moved, covariance=self.covariance * np.outer(sizes, sizes))
 
 
 LOST = Step(np.eye(4), np.diag(UNKNOWN_VARIANCE), "lost")
 
 
 class OdometryTracker:
-    """Chains steps of the camera."""
+    """Chains steps of the camera.
+
+    Errors of steps are taken for independent, but for that of the scale: it is the same in all, so that what it does to
+    the pose grows with the path.
+    """
 
     def __init__(self) -> None:
         self._segment = -1
         self._pose = np.eye(4)
         self._pose_covariance = np.diag(FLOOR_VARIANCE)
+        self._start = np.zeros(3)
 
     def restart(self, keep_pose: bool) -> None:
         """Begin a new segment.
@@ -70,30 +71,42 @@ class OdometryTracker:
         else:
             self._pose = np.eye(4)
             self._pose_covariance = np.diag(FLOOR_VARIANCE)
+        self._start = self._pose[:3, 3].copy()
         self._segment += 1
 
     def first(self) -> Odometry:
         """The state at a segment's first frame."""
-        return self._state(Step(np.eye(4), np.diag(UNKNOWN_VARIANCE), "start"), 0.0)
+        return self._state(Step(np.eye(4), np.diag(UNKNOWN_VARIANCE), "start"), Scale(), 0.0)
 
-    def step(self, step: Step, dt_s: float) -> Odometry:
-        """Chain one step that took `dt_s` (s, positive)."""
+    def step(self, step: Step, scale: Scale, dt_s: float) -> Odometry:
+        """Chain one step, in units, that took `dt_s` (s, positive)."""
+        step = step.times(scale.metres_per_unit)
         moved = step.previous_from_camera
         self._pose = self._pose @ moved
         # What was uncertain so far, seen from where the camera is now (Barfoot, State Estimation for Robotics, 7.3).
         carried = adjoint(invert(moved))
         self._pose_covariance = carried @ self._pose_covariance @ carried.T + step.covariance
-        return self._state(step, dt_s)
+        return self._state(step, scale, dt_s)
 
-    def _state(self, step: Step, dt_s: float) -> Odometry:
+    def _state(self, step: Step, scale: Scale, dt_s: float) -> Odometry:
+        turn = step.previous_from_camera[:3, :3].T
+        travelled = self._pose[:3, :3].T @ (self._pose[:3, 3] - self._start)
         return Odometry(
             odom_from_camera=self._pose.copy(),
             previous_from_camera=step.previous_from_camera,
             dt_s=dt_s,
-            step_covariance=step.covariance.copy(),
-            pose_covariance=self._pose_covariance.copy(),
+            step_covariance=step.covariance + _by_scale(turn @ step.previous_from_camera[:3, 3], scale),
+            pose_covariance=self._pose_covariance + _by_scale(travelled, scale),
             segment=self._segment,
             source=step.source,
             matches=step.matches,
             inliers=step.inliers,
         )
+
+
+def _by_scale(moved: np.ndarray, scale: Scale) -> np.ndarray:
+    """What the scale's error does to a motion (3,): (6, 6)."""
+    covariance = np.zeros((6, 6))
+    if math.isfinite(scale.std):
+        covariance[:3, :3] = scale.std**2 * np.outer(moved, moved)
+    return covariance

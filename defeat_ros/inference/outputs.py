@@ -36,7 +36,7 @@ TOPICS: dict[str, OutputTopic] = {
     "depth/confidence": OutputTopic("sensor_msgs/msg/Image", "confidence"),
     "depth/points": OutputTopic("sensor_msgs/msg/PointCloud2", "depth"),
     "depth/color": OutputTopic("sensor_msgs/msg/Image", "depth"),
-    "depth/scale": OutputTopic("std_msgs/msg/Float64", "depth"),
+    "depth/scale": OutputTopic("std_msgs/msg/Float64", "scale"),
     "features/image": OutputTopic("sensor_msgs/msg/Image", "features"),
     "features/camera_info": OutputTopic("sensor_msgs/msg/CameraInfo", "features"),
     "features/color": OutputTopic("sensor_msgs/msg/Image", "features"),
@@ -61,8 +61,12 @@ class OutputComposer:
     Args:
         factory: makes messages for rclpy or for a bag.
         config: names of frames.
-        base_from_camera: (4, 4) pose of the optical frame in the base frame; None: the camera is the base's origin,
-            looking along its x axis. It may be set anew while the odometry is at the identity.
+        base_from_camera: (4, 4) pose of the optical frame in the base frame; None: not known. The odometry then takes
+            the camera for the base's origin, looking along its x axis, and there are no points in the base frame.
+
+    Attributes:
+        base_from_camera: of the odometry; it may be set anew while that is at the identity.
+        points_mount: of the points; it may be set at any time.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class OutputComposer:
     ) -> None:
         self._factory = factory
         self._config = config
+        self.points_mount = base_from_camera
         self.base_from_camera = BODY_FROM_OPTICAL if base_from_camera is None else base_from_camera
         self._feature_colors = FeatureColors()
         self._cloud = CloudMaker(config.points)
@@ -111,7 +116,11 @@ class OutputComposer:
 
     def _points(self, prediction: Prediction) -> Any | None:
         in_base = self._config.points.frame == "base"
-        cloud = self._cloud(prediction, self.base_from_camera if in_base else None)
+        if in_base and self.points_mount is None:
+            return None  # a planner would meet obstacles where there are none
+        if prediction.metres_per_unit is None and self._config.scale.mode != "none":
+            return None  # a cloud cannot say that it is not in metres
+        cloud = self._cloud(prediction, self.points_mount if in_base else None)
         if cloud is None:
             return None
         frame_id = self._config.base_frame if in_base else prediction.frame_id

@@ -82,7 +82,15 @@ def process_bag(
         if mount is not None:
             engine.base_from_camera = mount
         composer = OutputComposer(bag_messages(), engine.config, mount)
-        odometry = None
+        odometry, scale = None, engine.config.scale
+        if scale.odom_tf_frame:
+            notes.add(
+                "odom_tf_frame", f"tf of {scale.odom_tf_frame!r} is not read from bags: name its topic of odometry"
+            )
+        if scale.mode == "odometry" and odom_topic is None:
+            notes.add("odom_in", "scale.mode is odometry without a topic of odometry: depth stays in scene units")
+        if mount is None and engine.config.points.frame == "base" and "depth/points" in topics:
+            notes.add("mount", "no mount from base_from_camera or /tf_static: no points in the base frame")
         if odom_topic is not None:
             odometry = stack.enter_context(closing(_MeasuredOdometry(bag, odom_topic, engine, notes)))
         with BagWriter(out) as writer:
@@ -164,6 +172,8 @@ class _MeasuredOdometry:
             problem = self._engine.measured.add(self._fed_ns, pose, *frames)
             if problem:
                 self._notes.add(problem, problem)
+        if complaint := self._engine.measured.complaint(image_ns):
+            self._notes.add("odom_in_times", complaint)
 
 
 def _mount_of_bag(bag: BagReader, config: DepthConfig, image_topic: str) -> np.ndarray | None:

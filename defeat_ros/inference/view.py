@@ -10,7 +10,7 @@ import numpy as np
 from defeat_ros.errors import ConfigError, FrameError
 from defeat_ros.frame import CameraIntrinsics, Frame
 from defeat_ros.geometry import resize_intrinsics
-from defeat_ros.preprocess import Rectifier, resize_image, resize_map
+from defeat_ros.preprocess import Rectifier, resize_image
 
 TRACKING_PX = 640
 """Longer side of the images in which corners are tracked; on KITTI 480 and 800 were no better."""
@@ -122,4 +122,5 @@ def _read_mask(name: str) -> np.ndarray:
 def _resized(seen: np.ndarray | None, size_hw: tuple[int, int]) -> np.ndarray | None:
     if seen is None or seen.shape == size_hw:
         return seen
-    return resize_map(seen.astype(np.float32), size_hw) > 0.999
+    # By area, so that a thin part of the mask reaches every pixel that it touches.
+    return cv2.resize(seen.astype(np.float32), size_hw[::-1], interpolation=cv2.INTER_AREA) > 0.999

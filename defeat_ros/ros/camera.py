@@ -26,7 +26,7 @@ REMEMBERED = 30
 IMAGES_TAKEN = 5
 """A queue makes depth late only where a callback is slow; ours just keeps the newest, and so counts the others."""
 WARN_EVERY_S = 10.0
-LOST = "without it images are not rectified and no camera_info goes out with depth and features"
+LOST = "without it images are not rectified, and there is no camera_info, no points, no road and no refined odometry"
 
 
 class CameraInput:

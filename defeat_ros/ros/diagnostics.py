@@ -16,6 +16,12 @@ from defeat_ros.ros.statistics import percentile
 OK, WARN, ERROR = 0, 1, 2
 STALE_S = 10.0
 """A scale that was not measured for longer than this warns."""
+MISSING = {
+    "auto": "no scale.camera_height_m (with camera_info), no odom_in while moving, and weights without metres",
+    "camera_height": "seen no road, which also takes a camera_info",
+    "odometry": "no odom_in while moving",
+}
+"""What a scale waits for."""
 SILENCE_S = 2.0
 """An active node without frames for longer than this warns."""
 
@@ -134,19 +140,22 @@ def engine_status(name: str, info: Any | None, costs: Mapping[str, float], probl
     return Status(f"{name}: engine", OK, f"{info.checkpoint} on {info.device}", values)
 
 
-def prediction_statuses(name: str, prediction: Prediction | None) -> list[Status]:
-    """The scale, the image and the odometry of the latest frame; none before there is one."""
+def prediction_statuses(name: str, prediction: Prediction | None, mode: str) -> list[Status]:
+    """The scale, the image and the odometry of the latest frame; none before there is one. `mode` is scale.mode."""
     if prediction is None:
         return []
     statuses = []
     if prediction.health is not None:
-        statuses += [_scale_status(name, prediction.scale, prediction.withheld), _image_status(name, prediction.health)]
+        statuses += [
+            _scale_status(name, prediction.scale, prediction.withheld, mode),
+            _image_status(name, prediction.health),
+        ]
     if prediction.odometry is not None:
         statuses.append(_odometry_status(name, prediction.odometry))
     return statuses
 
 
-def _scale_status(name: str, scale: Scale, withheld: str | None) -> Status:
+def _scale_status(name: str, scale: Scale, withheld: str | None, mode: str) -> Status:
     metres = scale.metres_per_unit
     values = {
         "metres per unit": "unknown" if metres is None else f"{metres:.4f}",
@@ -158,8 +167,12 @@ def _scale_status(name: str, scale: Scale, withheld: str | None) -> Status:
     level, message = OK, f"{scale.source}, {100 * scale.std:.0f} %"
     if withheld:
         level, message = WARN, f"depth is withheld ({withheld}): scale {scale.source}, expected one that is measured"
+    elif metres is None and mode != "none":
+        level, message = WARN, f"depth is in scene units: scale.mode {mode} has {MISSING[mode]}"
     elif metres is None:
         level, message = OK, "none: depth is in scene units"
+    elif scale.warning:
+        level, message = WARN, f"its sources contradict each other: {scale.warning}"
     elif scale.source == "learned":
         level, message = WARN, "learned in training only: give scale.camera_height_m or odom_in"
     elif scale.age_s > STALE_S:

@@ -209,7 +209,11 @@ class DepthNode(GuardedLifecycleNode):
         statuses = [
             frames_status(name, self.state, self.counts, self._meter, self._frame_problem),
             engine_status(name, info, costs, self.configure_problem),
-            *prediction_statuses(name, self._latest if self.state == "active" else None),
+            *prediction_statuses(
+                name,
+                self._latest if self.state == "active" else None,
+                self._config.scale.mode if self._config is not None else "none",
+            ),
         ]
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(diagnostic_array(statuses, stamp, info.device if info else ""))
@@ -237,6 +241,10 @@ class DepthNode(GuardedLifecycleNode):
             self._ledger.publish()
             self._meter.publish(arrival.at)
 
+    def _warn_of(self, problem: str | None) -> None:
+        if problem:
+            self.get_logger().warning(problem, throttle_duration_sec=REPEAT_WARNING_S)
+
     def _predict(self, arrival: Arrival) -> str:
         """Compute and publish; returns why nothing was published, '' where something was."""
         camera, outputs, engine = self._camera, self._outputs, self._engine
@@ -247,12 +255,12 @@ class DepthNode(GuardedLifecycleNode):
         if problem and "features" in want:
             self.get_logger().warning(f"features are not published: {problem}", throttle_duration_sec=REPEAT_WARNING_S)
             want -= {"features"}
-        if problem := outputs.measure_by_tf():
-            self.get_logger().warning(problem, throttle_duration_sec=REPEAT_WARNING_S)
+        self._warn_of(outputs.measure_by_tf())
         prediction = engine(camera.frame(arrival.data, arrival.stamp_ns), want) if want else None
         self._frame_problem = None
         if prediction is None:
             return "nobody_subscribed"
+        self._warn_of(engine.measured.complaint(prediction.stamp_ns))
         self._latest = replace(prediction, image=NO_IMAGE, depth=None, confidence=None, features=None)
         return "" if outputs.publish(prediction, topics) else prediction.withheld or "nothing_to_publish"
 

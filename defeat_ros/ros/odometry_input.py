@@ -9,7 +9,7 @@ from nav_msgs.msg import Odometry
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from defeat_ros.data.truth import pose_from_odometry
-from defeat_ros.errors import MessageError
+from defeat_ros.errors import ConfigError, MessageError
 from defeat_ros.inference.config import ScaleConfig
 from defeat_ros.inference.measured_motion import MeasuredMotion
 from defeat_ros.ros.qos import qos_overrides, with_overrides
@@ -27,7 +27,7 @@ class OdometryInput:
         measured: gives the engine's record of measured motion.
 
     Raises:
-        ConfigError: a QoS override cannot be used; nothing is subscribed to then.
+        ConfigError: a QoS override cannot be used, or the topic is the node's own; nothing is subscribed to then.
     """
 
     def __init__(self, node: Any, config: ScaleConfig, measured: Callable[[], MeasuredMotion | None]) -> None:
@@ -35,10 +35,15 @@ class OdometryInput:
         self._subscription: Any | None = None
         if config.mode not in ("auto", "odometry") or config.odom_tf_frame:
             return
+        topic = node.resolve_topic_name("odom_in")
+        if topic == node.resolve_topic_name("odom"):
+            raise ConfigError(
+                f"topic odom_in is '{topic}', on which this node itself publishes: remap odom, say odom:=visual_odom"
+            )
         profile, options = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT), qos_overrides()
         self._subscription = with_overrides(
             node,
-            node.resolve_topic_name("odom_in"),
+            topic,
             lambda: node.create_subscription(
                 Odometry, "odom_in", self._on_odometry, profile, qos_overriding_options=options
             ),

@@ -46,7 +46,7 @@ class Outputs:
         self._composer = OutputComposer(FACTORY, config, mount)
         self._mount_known = mount is not None
         self._measured_ns = 0
-        self._mount_awaited = self._late_mount_told = False
+        self._mount_awaited = self._late_mount_told = self._no_mount_told = self._odometry_told = False
         try:
             for name, topic in TOPICS.items():
                 self._publishers[name] = self._advertise(name, topic.type)
@@ -69,6 +69,8 @@ class Outputs:
     def measure_by_tf(self) -> str | None:
         """Hand the engine what tf says of the base's motion; returns what is wrong with it, None where nothing is."""
         found, config = self._transforms.measured_pose(), self._config
+        if found is None and config.scale.odom_tf_frame:
+            return f"tf does not tell where '{config.base_frame}' is in '{config.scale.odom_tf_frame}'"
         if found is None or found[0] == self._measured_ns:
             return None
         self._measured_ns = found[0]
@@ -77,10 +79,9 @@ class Outputs:
 
     def publish(self, prediction: Prediction, topics: set[str]) -> int:
         """Publish what the prediction holds for these topics; returns how many messages went out."""
-        points_in_base = self._config.points.frame == "base" and "depth/points" in topics
-        if (prediction.odometry is not None or points_in_base) and not self._mount_known:
-            odometry = prediction.odometry
-            self._find_mount(prediction.frame_id, np.eye(4) if odometry is None else odometry.odom_from_camera)
+        if not self._mount_known:
+            self._find_mount(prediction, topics)
+        self._odometry_told |= prediction.odometry is not None
         messages = self._composer.messages(prediction, topics)
         for name, message in messages.items():
             self._publishers[name].publish(message)
@@ -109,26 +110,32 @@ class Outputs:
             ),
         )
 
-    def _find_mount(self, camera_frame: str, odom_from_camera: np.ndarray) -> None:
-        """Ask tf until it knows; until then the camera is the base's origin.
+    def _find_mount(self, prediction: Prediction, topics: set[str]) -> None:
+        """Ask tf until it knows; until then the odometry takes the camera for the base, and no points go to the base.
 
-        A mount that becomes known after odometry went out waits for a pose that is the identity, as after a reset:
-        with any other, the base would jump in the odometry frame (REP 105).
+        For the odometry, a mount that becomes known after it went out waits for a pose that is the identity, as after a
+        reset: with any other, the base would jump in the odometry frame (REP 105).
         """
+        camera_frame, odometry = prediction.frame_id, prediction.odometry
         first, self._mount_awaited = not self._mount_awaited, True
         frames = f"'{camera_frame}' on '{self._config.base_frame}'"
         mount = self._transforms.base_from_camera(camera_frame, MOUNT_PATIENCE_S if first else 0.0)
         if mount is None:
-            if first:
+            in_base = self._config.points.frame == "base" and "depth/points" in topics
+            if (odometry is not None or in_base) and not self._no_mount_told:
+                self._no_mount_told = True
                 self._node.get_logger().warning(
                     f"the pose of {frames} is not known from base_from_camera or tf: the camera is taken for the base"
                 )
-        elif first or np.array_equal(odom_from_camera, np.eye(4)):
-            self._composer.base_from_camera = self._engine.base_from_camera = mount
+            return
+        self._engine.base_from_camera = self._composer.points_mount = mount
+        at_start = odometry is not None and np.array_equal(odometry.odom_from_camera, np.eye(4))
+        if at_start or not self._odometry_told:
+            self._composer.base_from_camera = mount
             self._mount_known = True
             self._node.get_logger().info(f"tf gives the pose of {frames}")
         elif not self._late_mount_told:
             self._late_mount_told = True
             self._node.get_logger().warning(
-                f"tf gives the pose of {frames} only now: it counts from the next reset on, lest odometry jump"
+                f"tf gives the pose of {frames} only now: for odometry it counts from the next reset on, lest it jump"
             )

@@ -9,6 +9,7 @@ import numpy as np
 from rclpy.time import Time
 
 from defeat_ros.data.messages import stamp_from_message
+from defeat_ros.errors import ConfigError
 from defeat_ros.geometry import rotation_from_quaternion, transform
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.ros.messages import FACTORY
@@ -26,7 +27,11 @@ def tf2() -> Any | None:
 
 
 class Transforms:
-    """Broadcasts and looks up as the parameters ask, does nothing where tf2_ros is not installed."""
+    """Broadcasts and looks up as the parameters ask, does nothing where tf2_ros is not installed.
+
+    Raises:
+        ConfigError: `scale.odom_tf_frame` needs it.
+    """
 
     def __init__(self, node: Any, config: DepthConfig) -> None:
         self._node = node
@@ -34,6 +39,10 @@ class Transforms:
         self._broadcaster = self._buffer = self._listener = None
         library = tf2()
         if library is None:
+            if config.scale.odom_tf_frame:
+                raise ConfigError(
+                    f"parameter 'scale.odom_tf_frame' is {config.scale.odom_tf_frame!r}, but tf2_ros is not installed"
+                )
             if config.publish_tf:
                 node.get_logger().info(f"tf2_ros is not installed: no transform {self._name} is broadcast")
             return
