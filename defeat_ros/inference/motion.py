@@ -34,9 +34,9 @@ PRIOR_LEAST = 0.3
 """Of the guess's length in this, units: who stands may start."""
 LENGTH_STD = 0.08
 """What depth that is wrong as a whole does to the length of a step."""
-STILL_PX, STILL_SHARE, STAYS_STILL_SHARE = 0.25, 0.6, 0.4
+STILL_PX, STILL_SHARE, STAYS_STILL_SHARE, LEAVES_PX = 0.25, 0.6, 0.4, 0.5
 """The camera stands where so large a share of the corners moves less than this; it goes on standing by the second, as
-noise and traffic move some."""
+noise and traffic move some, or while what agrees with one step moves less than the last."""
 WINDOW = {
     "winSize": (15, 15),
     "maxLevel": 3,
@@ -143,7 +143,8 @@ def refine_step(matches: Matches, camera: CameraIntrinsics, guess: np.ndarray, s
     count = len(points)
     if count < LEAST_MATCHES:
         return None
-    stays = float(np.mean(np.linalg.norm(found - points, axis=1) < STILL_PX))
+    moved = np.linalg.norm(found - points, axis=1)
+    stays = float(np.mean(moved < STILL_PX))
     if stays > (STAYS_STILL_SHARE if stood else STILL_SHARE):
         return Refined(np.eye(4), np.zeros((6, 6)), True, count, stays)
     rays, (focal, centre) = _rays(points, camera), _focal_centre(camera)
@@ -158,7 +159,10 @@ def refine_step(matches: Matches, camera: CameraIntrinsics, guess: np.ndarray, s
         step = transform(rotation_from_vector(change[3:]) @ step[:3, :3], step[:3, 3] + change[:3])
         if index > 5 and float(np.linalg.norm(change)) < 1e-6:
             break
-    inliers = float(np.mean((lines.distance < INLIER) & lines.ahead))
+    agreeing = (lines.distance < INLIER) & lines.ahead
+    inliers = float(np.mean(agreeing))
+    if stood and agreeing.any() and float(np.median(moved[agreeing])) < LEAVES_PX:
+        return Refined(np.eye(4), np.zeros((6, 6)), True, count, inliers)  # it is traffic that moves
     if inliers < LEAST_INLIERS or not np.isfinite(step).all():
         return None
     spread = float(np.mean(lines.distance[lines.distance < INLIER])) / 2.0  # 1 where residuals are as expected

@@ -121,7 +121,7 @@ def confidence_chart(
         axes.set_ylim(bottom=0)
     _axes(panels[0], "calibration: within 25 % of the truth", "stated confidence", "measured share")
     _axes(panels[1], "error of the most confident", "share of the pixels kept", "abs_rel")
-    _axes(panels[2], "obstacles within 20 m, confidence_min from 0 (right) to 0.95", "false cells a frame", "recall")
+    _axes(panels[2], "obstacles, confidence_min 0 (right) to 0.95", "false cells a frame", "recall")
     panels[0].legend(facecolor=_rgb(BACKGROUND), edgecolor=_rgb(MUTED), labelcolor=_rgb(INK))
     return _drawn(figure)
 
