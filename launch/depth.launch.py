@@ -30,6 +30,9 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "odom_in", default_value="odom_in", description="Measured odometry (wheels), for the metric scale."
     ),
+    DeclareLaunchArgument(
+        "odom", default_value="odom", description="Topic of our odometry; name another where the robot has one already."
+    ),
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
     DeclareLaunchArgument(
         "use_sim_time", default_value="false", choices=BOOLEANS, description="Take time from /clock (bags, simulation)."
@@ -67,6 +70,7 @@ def depth_node(context: LaunchContext) -> list[Node]:
             ("image/compressed", f"{image}/compressed"),
             ("camera_info", LaunchConfiguration("camera_info")),
             ("odom_in", LaunchConfiguration("odom_in")),
+            ("odom", LaunchConfiguration("odom")),
         ],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         output="screen",

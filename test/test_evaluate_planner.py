@@ -35,7 +35,7 @@ def test_figures_charts_and_table(drive, tmp_path, capsys):
     assert rows[0]["confidence_min"] == 0 and rows[0]["recall"] > rows[-1]["recall"]
     assert rows[0]["false_cells_per_frame"] > rows[-1]["false_cells_per_frame"]
     assert {"networks", "road", "motion", "confidence", "depth"} <= set(report["seconds_per_part"])
-    for text in ("metric scale", "camera_height+learned", "confidence_min", "ms a frame"):
+    for text in ("metric scale", "camera_height", "confidence_min", "ms a frame"):
         assert text in printed
     chart = cv2.imread(str(out / "confidence.png"))
     assert chart.shape == (500, 1500, 3) and chart.std() > 10

@@ -60,7 +60,7 @@ def test_depth_is_metric_and_its_scale_stands_still(predictions, night):
     scaled = depth * np.median(truth) / np.median(depth)
     assert metric < 1.2 * np.mean(np.abs(scaled - truth) / truth) and metric < 0.2
     scales = [made.scale for made in predictions]
-    assert scales[-1].source == "camera_height+learned" and scales[-1].std < 0.1
+    assert scales[-1].source == "camera_height" and scales[-1].std < 0.12
     assert np.abs(np.diff(np.log([one.metres_per_unit for one in scales[20:]]))).max() < 0.01
 
 
@@ -133,7 +133,7 @@ def test_black_and_white_frames_tell_nothing(night, level):
 def test_a_single_frame_has_depth_confidence_and_no_motion(night):
     made = night.engine()(night.frames()[0], RESULTS)
     assert np.isfinite(made.depth).mean() > 0.2 and 0 < made.confidence.mean() < 1
-    assert made.odometry.source == "start" and made.scale.source == "camera_height+learned"
+    assert made.odometry.source == "start" and made.scale.source == "camera_height"
     assert np.isnan(made.health.change)
 
 

@@ -54,7 +54,9 @@ def test_odom_in_reaches_the_engine(mode):
         for index in range(3):
             wheels.publish(odometry(index * 0.5, S + index * S // 10))
         r.until(lambda: len(engine.measured._stamps) == 3, "the poses")
-        engine.measured.expect(S + S // 20, S + S // 5, 1.0)
+        step = np.eye(4)
+        step[2, 3] = 1.0
+        engine.measured.expect(S + S // 20, S + S // 5, step)
         ((metres, _),) = engine.measured.resolved(BODY_FROM_OPTICAL, 2 * S)
         assert metres == pytest.approx(0.75)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import setuptools
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -139,7 +140,7 @@ def test_import_does_not_load_torch() -> None:
     )
 
 
-@pytest.mark.parametrize("page", ["README.md", "ckpt/README.md"])
+@pytest.mark.parametrize("page", ["README.md", "ckpt/README.md", "docs/planners.md", "docs/training.md"])
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
@@ -151,3 +152,23 @@ def test_the_model_card_is_of_the_checkpoint_that_ships(weights: Path) -> None:
     card = (ROOT / "ckpt" / "README.md").read_text(encoding="utf-8")
     assert f"`{weights.name}`" in card and hashlib.sha256(weights.read_bytes()).hexdigest() in card
     assert weights.stat().st_size <= 66e6
+
+
+@pytest.mark.parametrize("name", ["nav2_voxel_layer", "nav2_stvl", "depthimage_to_laserscan"])
+def test_presets_are_yaml_that_takes_our_cloud(name: str) -> None:
+    tree = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
+
+    def sources(node: Any) -> list[dict[str, Any]]:
+        """Observation sources, wherever they are."""
+        if not isinstance(node, dict):
+            return []
+        found = [node] if "topic" in node else []
+        return found + [one for child in node.values() for one in sources(child)]
+
+    taken = sources(tree)
+    assert (name == "depthimage_to_laserscan") == (not taken)
+    for source in taken:
+        assert (source["topic"], source["data_type"]) == ("/depth/points", "PointCloud2")
+        # What marks must not be the road; what clears must be: Nav2 drops points below the height first.
+        low = source.get("min_obstacle_height", -1.0)
+        assert low > 0.2 if source["marking"] else low < 0

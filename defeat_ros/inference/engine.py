@@ -182,9 +182,9 @@ class DepthEngine:
                 step = self._motion(view, look, before, stamp_ns)
             doubts = len(DOUBTFUL & set(look.health.problems))
             step = replace(step, covariance=step.covariance * 4.0**doubts)
-            if comparing and step.source == "refined":
-                moved = float(np.linalg.norm(step.previous_from_camera[:3, 3]))
-                self.measured.expect(before.stamp_ns, stamp_ns, moved)
+            if comparing:
+                known = step.source in ("refined", "still")
+                self.measured.expect(before.stamp_ns, stamp_ns, step.previous_from_camera if known else None)
         for metres, units in self.measured.resolved(self.base_from_camera, stamp_ns) if comparing else ():
             self._scales.measure_motion(metres, units, stamp_ns)
         scale = self._scales(self._look.level, stamp_ns)

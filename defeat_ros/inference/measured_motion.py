@@ -18,8 +18,8 @@ FASTEST_MPS = 120.0
 """What moves faster between two poses has jumped."""
 PATIENCE_NS = 3_000_000_000
 """How long a motion of the camera waits for the odometry of its time."""
-LEAST, SLOWEST_MPS, MOST_TURN_RAD = 0.05, 0.5, 0.2
-"""Motions shorter than this (m, and units) tell nothing of the scale, nor do slow ones and those that mostly turn."""
+SPAN, SLOWEST_MPS, MOST_TURN_RAD = 0.5, 0.1, 0.2
+"""Steps are taken together until they are this long (m, and units); those that are slow or mostly turn tell nothing."""
 GIVEN_UP_BEFORE_TOLD = 10
 
 
@@ -47,6 +47,7 @@ class MeasuredMotion:
         self._frame: str | None = None
         self._pending: list[_Pending] = []
         self._given_up = 0
+        self._chain: tuple[int, np.ndarray] | None = None
 
     def alive(self, now_ns: int) -> bool:
         """Whether there is anything to compare a frame of this time with."""
@@ -95,12 +96,21 @@ class MeasuredMotion:
                 del self._stamps[0], self._poses[0]
             return problem
 
-    def expect(self, start_ns: int, end_ns: int, units: float) -> None:
-        """The camera moved by so many units between two frames; `resolved` tells the metres once they are known."""
-        if units < LEAST:
+    def expect(self, start_ns: int, end_ns: int, previous_from_camera: np.ndarray | None) -> None:
+        """A step of the camera between two frames, units; None where it is not known.
+
+        Steps are chained until they are long enough to be compared; `resolved` tells the metres once they are known.
+        """
+        if previous_from_camera is None:
+            self._chain = None
             return
-        with self._lock:
-            self._pending.append(_Pending(start_ns, end_ns, units))
+        began, motion = self._chain if self._chain is not None else (start_ns, np.eye(4))
+        motion = motion @ previous_from_camera
+        units = float(np.linalg.norm(motion[:3, 3]))
+        self._chain = (began, motion) if units < SPAN else None
+        if units >= SPAN:
+            with self._lock:
+                self._pending.append(_Pending(began, end_ns, units))
 
     def resolved(self, base_from_camera: np.ndarray, now_ns: int) -> list[tuple[float, float]]:
         """Motions of which both sides are known now: metres, units. Each is told once, those too small never."""
@@ -115,7 +125,7 @@ class MeasuredMotion:
                     turn = float(np.linalg.norm(vector_from_rotation(step[:3, :3])))
                     speed = metres / ((item.end_ns - item.start_ns) / 1e9)
                     self._given_up = 0
-                    if metres > LEAST and speed > SLOWEST_MPS and turn < MOST_TURN_RAD:
+                    if metres > SPAN / 10 and speed > SLOWEST_MPS and turn < MOST_TURN_RAD:
                         found.append((metres, item.units))
                 elif abs(now_ns - item.end_ns) < PATIENCE_NS:
                     waiting.append(item)
@@ -126,6 +136,7 @@ class MeasuredMotion:
 
     def forget_expected(self) -> None:
         """The camera's past no longer counts; that of the odometry stays."""
+        self._chain = None
         with self._lock:
             self._pending, self._given_up = [], 0
 

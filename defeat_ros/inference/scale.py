@@ -6,6 +6,7 @@ All in the logarithm of scale, where errors of a factor are symmetric.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from defeat_ros.frame import Scale
@@ -27,8 +28,8 @@ LEARNED_STD, GROUND_BIAS_STD, MOTION_BIAS_STD = 0.25, 0.10, 0.05
 over 29 rendered drives: 2 % on plain streets, up to 30 % in jams), of translation against depth."""
 MOTION_STD = 0.15
 """Of one frame's ratio of motions."""
-AGEING = 0.02
-"""By how much the scale grows uncertain within a second without measurements."""
+AGEING, MOST_AGED = 0.02, 0.1
+"""By how much the scale grows uncertain within a second without measurements, and at most: the camera stays the same."""
 FOLLOW = 0.085
 """The scale that is applied moves by at most this share of its standard deviation from frame to frame."""
 REQUIRED_STD = 0.2
@@ -142,17 +143,25 @@ class ScaleEstimator:
         std = math.sqrt(variance + (fused - self._applied) ** 2)
         stamps = [source.stamp_ns for source in sources if source.stamp_ns is not None]
         age_s = (stamp_ns - max(stamps)) / 1e9 if stamps else 0.0
-        name, warning = "+".join(source.name for source in sources), ""
-        if apart > CONFLICT**2:
-            warning = ", ".join(f"{source.name} says {math.exp(source.log_scale):.2f} m a unit" for source in sources)
+        name = "+".join(source.name for source in sources)
+        warning = self._warning(sources, fused, apart)
         return Scale(math.exp(self._applied), std, name, age_s, warning)
 
+    def _warning(self, sources: Sequence[_Source], fused: float, apart: float) -> str:
+        """What sources say that contradict each other, or all of them the training; '' where they agree."""
+        said = {source.name: source.log_scale for source in sources}
+        if self._learned is not None and "learned" not in said:
+            off = math.log(self._learned) - fused
+            if abs(off) > CONFLICT * math.hypot(LEARNED_STD, GROUND_BIAS_STD):
+                apart, said = math.inf, {**said, "learned": math.log(self._learned)}
+        if apart <= CONFLICT**2:
+            return ""
+        return ", ".join(f"{name} says {math.exp(value):.2f} m a unit" for name, value in said.items())
+
     def _sources(self, level: Level, stamp_ns: int) -> list[_Source]:
-        """What is known, most certain first."""
+        """What was measured, most certain first; what was learned elsewhere only where nothing is measured."""
         mode, height = self._config.mode, self._config.camera_height_m
         found = []
-        if self._learned is not None:
-            found.append(_Source("learned", math.log(self._learned), LEARNED_STD**2, None))
         if mode in ("auto", "camera_height") and height > 0 and level.height.count:
             log_scale = math.log(height) - level.height.value
             variance = GROUND_BIAS_STD**2 + _aged(level.height, stamp_ns)
@@ -160,8 +169,10 @@ class ScaleEstimator:
         if mode in ("auto", "odometry") and self._motion.count:
             variance = MOTION_BIAS_STD**2 + _aged(self._motion, stamp_ns)
             found.append(_Source("odometry", self._motion.value, variance, self._motion.stamp_ns))
+        if not found and self._learned is not None:
+            return [_Source("learned", math.log(self._learned), LEARNED_STD**2, None)]
         return sorted(found, key=lambda source: source.variance)
 
 
 def _aged(mean: _Mean, stamp_ns: int) -> float:
-    return mean.variance + (AGEING * (stamp_ns - mean.stamp_ns) / 1e9) ** 2
+    return mean.variance + min(AGEING * (stamp_ns - mean.stamp_ns) / 1e9, MOST_AGED) ** 2
