@@ -29,7 +29,7 @@ over 29 rendered drives: 2 % on plain streets, up to 30 % in jams), of translati
 MOTION_STD = 0.15
 """Of one frame's ratio of motions."""
 AGEING, MOST_AGED = 0.02, 0.1
-"""By how much the scale grows uncertain within a second without measurements, and at most: the camera stays the same."""
+"""By how much the scale grows uncertain within a second without measurements, and at most; it is the same camera."""
 FOLLOW = 0.085
 """The scale that is applied moves by at most this share of its standard deviation from frame to frame."""
 REQUIRED_STD = 0.2
