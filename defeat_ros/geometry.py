@@ -150,6 +150,27 @@ def adjoint(matrix: np.ndarray) -> np.ndarray:
     return np.block([[rotation, cross @ rotation], [np.zeros((3, 3)), rotation]])
 
 
+def between_poses(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
+    """The pose at a share (0 to 1) of the way between two (4, 4): along the line, turning about one axis."""
+    turn = vector_from_rotation(first[:3, :3].T @ second[:3, :3])
+    rotation = first[:3, :3] @ rotation_from_vector(share * turn)
+    return transform(rotation, (1 - share) * first[:3, 3] + share * second[:3, 3])
+
+
+def rays(points: np.ndarray, camera: CameraIntrinsics) -> np.ndarray:
+    """Directions (N, 3) float64 of pixels (N, 2) of an undistorted camera, in optical axes, z = 1."""
+    scaled = (points - np.array([camera.cx, camera.cy])) / np.array([camera.fx, camera.fy])
+    return np.column_stack([scaled, np.ones(len(points))])
+
+
+def pixel_rays(camera: CameraIntrinsics) -> np.ndarray:
+    """The same of every pixel: (H, W, 3)."""
+    u = (np.arange(camera.width) - camera.cx) / camera.fx
+    v = (np.arange(camera.height) - camera.cy) / camera.fy
+    x, y = np.meshgrid(u, v)
+    return np.stack([x, y, np.ones_like(x)], axis=-1)
+
+
 def resize_intrinsics(camera: CameraIntrinsics, width: int, height: int) -> CameraIntrinsics:
     """The undistorted camera of the image resized to (width, height); x and y scale separately.
 

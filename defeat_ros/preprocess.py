@@ -45,6 +45,14 @@ def resize_map(values: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)).reshape(height, width, *values.shape[2:])
 
 
+def resize_nearest(values: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """The values (H, W) at the centres of the pixels of (h, w); neither mixes near with far nor with NaN."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(np.intp) for new, old in zip(size_hw, values.shape, strict=True)
+    )
+    return values[rows[:, None], columns]
+
+
 def to_tensor(images: np.ndarray | torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
     """uint8 RGB (H, W, 3) or (..., H, W, 3) to float (B, 3, H, W) or (..., 3, H, W) in [0, 1].
 

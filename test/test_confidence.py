@@ -7,10 +7,10 @@ import pytest
 
 from defeat_ros import CameraIntrinsics
 from defeat_ros.frame import ImageHealth
-from defeat_ros.geometry import transform
+from defeat_ros.geometry import pixel_rays, transform
 from defeat_ros.inference.confidence import CUES, WEIGHTS_FILE, ConfidenceEstimator, Seen, Weights, right
 from defeat_ros.inference.fit_confidence import fit_weights
-from defeat_ros.inference.ground import Ground, pixel_rays
+from defeat_ros.inference.ground import Ground
 from defeat_ros.inference.look import Look
 
 CAMERA = CameraIntrinsics(fx=60.0, fy=60.0, cx=63.5, cy=47.5, width=128, height=96)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from defeat_ros import CameraIntrinsics
-from defeat_ros.geometry import rotation_from_vector
-from defeat_ros.inference.ground import Ground, GroundFinder, pixel_rays
+from defeat_ros.geometry import pixel_rays, rotation_from_vector
+from defeat_ros.inference.ground import Ground, GroundFinder
 
 CAMERA = CameraIntrinsics(fx=140.0, fy=150.0, cx=127.5, cy=95.5, width=256, height=192)
 LEVEL = np.array([0.0, 1.0, 0.0])

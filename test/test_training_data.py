@@ -30,12 +30,13 @@ from defeat_ros.data.folder import EPOCH_NS
 from defeat_ros.errors import ConfigError, OutputError, SourceError
 from defeat_ros.frame import CameraIntrinsics
 from defeat_ros.geometry import invert, rotation_from_vector
+from defeat_ros.preprocess import resize_nearest
 from defeat_ros.settings import build
 from defeat_ros.training import cache, prepare
 from defeat_ros.training.batches import ShuffledBatches, make_loader
 from defeat_ros.training.cache import ArrayFile, PreparedSource
 from defeat_ros.training.parallax import Parallax, parallax, view
-from defeat_ros.training.prepare import SourceSpec, prepare_source, resize_nearest
+from defeat_ros.training.prepare import SourceSpec, prepare_source
 from defeat_ros.training.triplets import TripletConfig, TripletDataset, choose_triplets, find_twins, single_frames
 
 SIZE = (48, 64)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from defeat_ros.cli.common import Commands
 from defeat_ros.cli.evaluate_common import (
@@ -26,8 +26,6 @@ from defeat_ros.cli.evaluate_planner import add_planner
 from defeat_ros.errors import ConfigError, SourceError
 from defeat_ros.evaluation.options import DepthEvaluation, FeatureEvaluation, OdometryEvaluation
 from defeat_ros.progress import progress_bar
-
-T = TypeVar("T")
 
 
 def add_evaluate(

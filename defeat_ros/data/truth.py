@@ -11,7 +11,7 @@ import numpy as np
 
 from defeat_ros.data.messages import stamp_from_message
 from defeat_ros.errors import MessageError, SourceError
-from defeat_ros.geometry import rotation_from_quaternion, rotation_from_vector, transform, vector_from_rotation
+from defeat_ros.geometry import between_poses, rotation_from_quaternion, transform
 
 MAX_POSE_GAP_NS = 100_000_000
 """How far the odometry may lie from an image before and after it, ns."""
@@ -108,10 +108,7 @@ class PoseTrack:
         past, ahead = stamp_ns - int(self.stamps_ns[before]), int(self.stamps_ns[after]) - stamp_ns
         if max(past, ahead) > self._max_gap_ns:
             return None
-        share, first, second = past / (past + ahead), self.poses[before], self.poses[after]
-        turn = vector_from_rotation(first[:3, :3].T @ second[:3, :3])
-        rotation = first[:3, :3] @ rotation_from_vector(share * turn)
-        return transform(rotation, (1 - share) * first[:3, 3] + share * second[:3, 3])
+        return between_poses(self.poses[before], self.poses[after], past / (past + ahead))
 
 
 def pose_from_odometry(message: Any) -> tuple[int, np.ndarray]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from defeat_ros.frame import CameraIntrinsics
-from defeat_ros.geometry import invert
+from defeat_ros.geometry import invert, rays
 
 KEYPOINTS = 1000
 SAME_DEPTH = 0.05
@@ -113,8 +113,7 @@ def true_places(points: np.ndarray, first: View, second: View) -> tuple[np.ndarr
     column, row = np.rint(points).astype(int).T
     depth = first.depth[row, column].astype(np.float64)
     known = np.isfinite(depth)
-    rays = np.column_stack([points, np.ones(len(points))]) @ np.linalg.inv(first.camera.K).T
-    local = rays * np.where(known, depth, 1.0)[:, None]
+    local = rays(points, first.camera) * np.where(known, depth, 1.0)[:, None]
     second_from_first = invert(second.world_from_camera) @ first.world_from_camera
     moved = local @ second_from_first[:3, :3].T + second_from_first[:3, 3]
     ahead = known & (moved[:, 2] > 0.1)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from defeat_ros.frame import CameraIntrinsics, Prediction
+from defeat_ros.geometry import pixel_rays
 from defeat_ros.inference.config import PointsConfig
-from defeat_ros.inference.ground import pixel_rays
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 
 from defeat_ros.files import write_json
 from defeat_ros.frame import CameraIntrinsics, ImageHealth
-from defeat_ros.inference.ground import pixel_rays
+from defeat_ros.geometry import pixel_rays
 from defeat_ros.inference.look import Look
 
 WEIGHTS_FILE = Path(__file__).with_name("confidence.json")
@@ -150,7 +150,7 @@ class ConfidenceEstimator:
     """
 
     def __init__(self, camera: CameraIntrinsics | None, size_hw: tuple[int, int]) -> None:
-        self.camera = self._camera = camera
+        self.camera = camera
         self._weights = shipped_weights()
         self._size_hw = size_hw
         self._rays = pixel_rays(camera) if camera is not None else None
@@ -205,11 +205,11 @@ class ConfidenceEstimator:
         self, now: Seen, before: Seen | None, step: np.ndarray | None, image: np.ndarray, grey: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Differences of depth and colour to the frame before, and where it shows the point."""
-        if before is None or step is None or self._rays is None or self._camera is None:
+        if before is None or step is None or self._rays is None or self.camera is None:
             unseen = (UNSEEN_DEPTH_DIFFERENCE, UNSEEN_COLOUR_DIFFERENCE, 0.0)
             depth, colour, seen = (np.full(self._size_hw, value, np.float32) for value in unseen)
             return depth, colour, seen
-        camera, (height, width) = self._camera, self._size_hw
+        camera, (height, width) = self.camera, self._size_hw
         points = (self._rays * now.depth[..., None]) @ step[:3, :3].T + step[:3, 3]
         distance = np.maximum(points[..., 2], 0.05)
         u = (points[..., 0] / distance * camera.fx + camera.cx).astype(np.float32)

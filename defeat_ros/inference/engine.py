@@ -124,12 +124,10 @@ class DepthEngine:
             self._intrinsics = frame.intrinsics
         bent = frame.intrinsics if frame.intrinsics is not None and frame.intrinsics.needs_rectification else None
         before, restart = self._buffer.admit(frame.stamp_ns, (frame.size_hw, bent))
-        if restart is not None:
-            self._motion.restart()
-            if restart != "gap":
-                self._forget()
-            if restart not in KEEP_POSE:
-                self._tracked_stamp_ns = None
+        if restart not in (None, "gap"):
+            self._forget()
+        if restart is not None and restart not in KEEP_POSE:
+            self._tracked_stamp_ns = None
         wants_depth = bool(set(want) & {"depth", "confidence", "scale", "odometry"})
         with self.costs.of("networks"):
             work = ({"disp"} if wants_depth else set()) | (set(want) & {"features"})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from defeat_ros.frame import CameraIntrinsics
+from defeat_ros.geometry import pixel_rays
 
 STEP = 2
 """Every second row and column is looked at: a plane has three unknowns."""
@@ -123,14 +124,6 @@ def _fitted(
             return None
         share = float(on_plane.sum() / within.sum())
     return plane, share
-
-
-def pixel_rays(camera: CameraIntrinsics) -> np.ndarray:
-    """(H, W, 3) float64, the direction of each pixel in optical axes, z = 1."""
-    u = (np.arange(camera.width) - camera.cx) / camera.fx
-    v = (np.arange(camera.height) - camera.cy) / camera.fy
-    x, y = np.meshgrid(u, v)
-    return np.stack([x, y, np.ones_like(x)], axis=-1)
 
 
 def _commonest(log_heights: np.ndarray) -> float:

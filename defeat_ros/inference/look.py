@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from defeat_ros.frame import CameraIntrinsics, ImageHealth
-from defeat_ros.geometry import inverse_depth
+from defeat_ros.geometry import inverse_depth, pixel_rays
 from defeat_ros.inference.costs import Costs
-from defeat_ros.inference.ground import Ground, GroundFinder, pixel_rays
+from defeat_ros.inference.ground import Ground, GroundFinder
 from defeat_ros.inference.health import image_health
 from defeat_ros.inference.scale import Level
 from defeat_ros.inference.view import View
@@ -94,13 +94,13 @@ class Looker:
             if self._find is not None and not health.useless and "blurred" not in health.problems:
                 ground = self._find(1.0 / inverse, view.network_seen, heading)
             gain = self.level(ground, stamp_ns)
-        on_road = below = np.zeros(disp.shape, bool)
-        if ground is not None:
-            assert self._rays is not None
-            expected = ground.inverse_depth(self._rays)
-            below = expected > 1.0 / (FARTHEST_HEIGHTS * ground.height)
-            on_road = below & (np.abs(inverse - expected) < ON_ROAD * expected)
-            ground = Ground(ground.height * gain, ground.normal, ground.share)
+            on_road = below = np.zeros(disp.shape, bool)
+            if ground is not None:
+                assert self._rays is not None
+                expected = ground.inverse_depth(self._rays)
+                below = expected > 1.0 / (FARTHEST_HEIGHTS * ground.height)
+                on_road = below & (np.abs(inverse - expected) < ON_ROAD * expected)
+                ground = Ground(ground.height * gain, ground.normal, ground.share)
         return Look(inverse, gain, np.float32(gain) / inverse, ground, on_road, below, health)
 
 

@@ -29,10 +29,7 @@ class EnginePredictor:
         """Nothing is kept from frame to frame."""
 
     def __call__(self, frame: Frame) -> np.ndarray:
-        """(H, W) float32, scene units or m, up to the farthest that the networks can say.
-
-        The engine calls what is there sky or out of range (+Inf); the published protocols take it for the depth that
-        the networks gave, also in the median.
+        """(H, W) float32, scene units or m, see `up_to_farthest`.
 
         Raises:
             FrameError: the engine refuses the frame.
@@ -40,8 +37,15 @@ class EnginePredictor:
         self._engine.reset()  # depth needs no other frame, and chosen frames may have any stamps and sizes
         made = self._engine(frame, ("depth",))
         assert made.depth is not None
-        farthest = FARTHEST_UNIT * (made.metres_per_unit or 1.0)
-        return np.where(np.isposinf(made.depth), np.float32(farthest), made.depth)
+        return up_to_farthest(made.depth, made.metres_per_unit)
+
+
+def up_to_farthest(depth: np.ndarray, metres_per_unit: float | None) -> np.ndarray:
+    """Depth with the farthest that the networks can say for what the engine calls sky or out of range (+Inf).
+
+    The published protocols take that for the depth that the networks gave, also in the median.
+    """
+    return np.where(np.isposinf(depth), np.float32(FARTHEST_UNIT * (metres_per_unit or 1.0)), depth)
 
 
 class EngineFeatures:

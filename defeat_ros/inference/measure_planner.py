@@ -16,12 +16,12 @@ from defeat_ros.evaluation.options import PlannerEvaluation
 from defeat_ros.evaluation.planner import RANGE_M, GridScores
 from defeat_ros.evaluation.scale import ScaleScores
 from defeat_ros.frame import CameraIntrinsics, Prediction
-from defeat_ros.geometry import BODY_FROM_OPTICAL, FARTHEST_UNIT, resize_intrinsics
+from defeat_ros.geometry import BODY_FROM_OPTICAL, pixel_rays, resize_intrinsics
 from defeat_ros.inference.confidence import Weights, right
 from defeat_ros.inference.engine import DepthEngine
 from defeat_ros.inference.fit_confidence import fit_weights
-from defeat_ros.inference.ground import pixel_rays
-from defeat_ros.preprocess import resize_map
+from defeat_ros.inference.measure import up_to_farthest
+from defeat_ros.preprocess import resize_map, resize_nearest
 
 GRID_STRIDE = 2
 """Every second pixel becomes a point of the grid."""
@@ -129,9 +129,9 @@ def _measured(
         return "distorted"
     size_hw = (truth.shape[0], truth.shape[1])
     depth, scale = at_size(made.depth, size_hw), made.scale
-    # What the engine calls beyond range is as far as the networks can say, as in `evaluate depth`.
-    finite = np.where(np.isposinf(depth), np.float32(FARTHEST_UNIT * (scale.metres_per_unit or 1.0)), depth)
-    run.scale.add(seconds, finite, truth, scale.metres_per_unit, scale.std, scale.source)
+    run.scale.add(
+        seconds, up_to_farthest(depth, scale.metres_per_unit), truth, scale.metres_per_unit, scale.std, scale.source
+    )
     if chosen:
         sure = resize_map(made.confidence, size_hw)
         run.confidence.add(sure, depth, truth, right(depth, truth))
@@ -165,17 +165,11 @@ def _keep_cues(run: PlannerRun, engine: DepthEngine, item: Recorded, made: Predi
     assert item.depth is not None and made.depth is not None and engine.latest_cues is not None
     cues = engine.latest_cues.stacked()
     size_hw = cues.shape[:2]
-    truth = _nearest(item.depth, size_hw)
+    truth = resize_nearest(item.depth, size_hw)
     depth = at_size(made.depth, size_hw)
     chosen = np.flatnonzero(~np.isnan(truth.ravel()) & (truth.ravel() > 0))[::FIT_EVERY]
     run.cues.append(cues.reshape(-1, cues.shape[-1])[chosen])
     run.is_right.append(right(depth, truth).ravel()[chosen])
-
-
-def _nearest(truth: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    rows = ((np.arange(size_hw[0]) + 0.5) * truth.shape[0] / size_hw[0]).astype(int)
-    columns = ((np.arange(size_hw[1]) + 0.5) * truth.shape[1] / size_hw[1]).astype(int)
-    return truth[rows][:, columns]
 
 
 def fitted_weights(runs: Sequence[PlannerRun]) -> Weights:

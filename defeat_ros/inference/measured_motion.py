@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from defeat_ros.geometry import invert, rotation_from_vector, transform, vector_from_rotation
+from defeat_ros.geometry import between_poses, invert, vector_from_rotation
 
 KEPT = 2000
 """Poses: 10 s at 200 Hz."""
@@ -154,6 +154,4 @@ class MeasuredMotion:
         if index == 0 or self._stamps[index] - self._stamps[index - 1] > LONGEST_GAP_NS:
             return None
         (t0, t1), (a, b) = self._stamps[index - 1 : index + 1], self._poses[index - 1 : index + 1]
-        share = (stamp_ns - t0) / (t1 - t0)
-        turn = vector_from_rotation(a[:3, :3].T @ b[:3, :3])
-        return transform(a[:3, :3] @ rotation_from_vector(share * turn), a[:3, 3] + share * (b[:3, 3] - a[:3, 3]))
+        return between_poses(a, b, (stamp_ns - t0) / (t1 - t0))

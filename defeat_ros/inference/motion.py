@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from defeat_ros.frame import CameraIntrinsics
-from defeat_ros.geometry import rotation_from_vector, transform, vector_from_rotation
+from defeat_ros.geometry import rays, rotation_from_vector, transform, vector_from_rotation
 
 TRACKING_PX = 0.3
 DEPTH_STD, ROAD_STD = 0.25, 0.06
@@ -108,7 +108,7 @@ def find_matches(
     inverse = cv2.remap(inverse_depth, at[:, :1], at[:, 1:], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
     column, row = np.clip(np.rint(at), 0, [inverse_depth.shape[1] - 1, inverse_depth.shape[0] - 1]).astype(int).T
     depth_std = np.where(on_road[row, column], ROAD_STD, DEPTH_STD)
-    moved = _rays(points, camera) @ guess[:3, :3].T + inverse[:, None] * guess[:3, 3]
+    moved = rays(points, camera) @ guess[:3, :3].T + inverse[:, None] * guess[:3, 3]
     ahead = moved[:, 2] > 1e-3
     start = points.copy()
     focal, centre = _focal_centre(camera)
@@ -147,11 +147,11 @@ def refine_step(matches: Matches, camera: CameraIntrinsics, guess: np.ndarray, s
     stays = float(np.mean(moved < STILL_PX))
     if stays > (STAYS_STILL_SHARE if stood else STILL_SHARE):
         return Refined(np.eye(4), np.zeros((6, 6)), True, count, stays)
-    rays, (focal, centre) = _rays(points, camera), _focal_centre(camera)
+    directions, (focal, centre) = rays(points, camera), _focal_centre(camera)
     seen = (found - centre) / focal
     step = guess.copy()
     for index in range(ROUNDS):
-        lines = _Linearised(step, rays, matches, seen, focal)
+        lines = _Linearised(step, directions, matches, seen, focal)
         weight = lines.weight(KERNEL * max(1.0, 16.0 * 0.5**index))
         information, pull = lines.normal_equations(weight)
         _add_prior(information, pull, step, guess)
@@ -176,17 +176,17 @@ class _Linearised:
     """Residuals of all matches under a step (R, t), and how they change with t + dt and exp(w) R."""
 
     def __init__(
-        self, step: np.ndarray, rays: np.ndarray, matches: Matches, seen: np.ndarray, focal: np.ndarray
+        self, step: np.ndarray, directions: np.ndarray, matches: Matches, seen: np.ndarray, focal: np.ndarray
     ) -> None:
         inverse = matches.inverse
-        turned = rays @ step[:3, :3].T
+        turned = directions @ step[:3, :3].T
         moved = turned + inverse[:, None] * step[:3, 3]
         self.ahead = moved[:, 2] > 1e-3
         depth = np.where(self.ahead, moved[:, 2], 1.0)
         place = moved[:, :2] / depth[:, None]
         self._residual = seen - place
         share = inverse / depth
-        self._jacobian = np.zeros((len(rays), 2, 6))
+        self._jacobian = np.zeros((len(directions), 2, 6))
         for axis in range(2):
             self._jacobian[:, axis, axis] = share
             self._jacobian[:, axis, 2] = -place[:, axis] * share
@@ -224,8 +224,3 @@ def _add_prior(information: np.ndarray, pull: np.ndarray, step: np.ndarray, gues
 
 def _focal_centre(camera: CameraIntrinsics) -> tuple[np.ndarray, np.ndarray]:
     return np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
-
-
-def _rays(points: np.ndarray, camera: CameraIntrinsics) -> np.ndarray:
-    focal, centre = _focal_centre(camera)
-    return np.concatenate([(points - centre) / focal, np.ones((len(points), 1))], axis=1)

@@ -82,15 +82,8 @@ def process_bag(
         if mount is not None:
             engine.base_from_camera = mount
         composer = OutputComposer(bag_messages(), engine.config, mount)
-        odometry, scale = None, engine.config.scale
-        if scale.odom_tf_frame:
-            notes.add(
-                "odom_tf_frame", f"tf of {scale.odom_tf_frame!r} is not read from bags: name its topic of odometry"
-            )
-        if scale.mode == "odometry" and odom_topic is None:
-            notes.add("odom_in", "scale.mode is odometry without a topic of odometry: depth stays in scene units")
-        if mount is None and engine.config.points.frame == "base" and "depth/points" in topics:
-            notes.add("mount", "no mount from base_from_camera or /tf_static: no points in the base frame")
+        _note_what_is_missing(notes, engine.config, mount, odom_topic, topics)
+        odometry = None
         if odom_topic is not None:
             odometry = stack.enter_context(closing(_MeasuredOdometry(bag, odom_topic, engine, notes)))
         with BagWriter(out) as writer:
@@ -125,6 +118,18 @@ class _Notes:
 
     def lines(self) -> tuple[str, ...]:
         return tuple(line if count == 1 else f"{line} ({count} times)" for line, count in self._lines.values())
+
+
+def _note_what_is_missing(
+    notes: _Notes, config: DepthConfig, mount: np.ndarray | None, odom_topic: str | None, topics: Collection[str]
+) -> None:
+    frame = config.scale.odom_tf_frame
+    if frame:
+        notes.add("odom_tf_frame", f"tf of {frame!r} is not read from bags: name its topic of odometry")
+    if config.scale.mode == "odometry" and odom_topic is None:
+        notes.add("odom_in", "scale.mode is odometry without a topic of odometry: depth stays in scene units")
+    if mount is None and config.points.frame == "base" and "depth/points" in topics:
+        notes.add("mount", "no mount from base_from_camera or /tf_static: no points in the base frame")
 
 
 def _messages(

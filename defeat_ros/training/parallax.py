@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from defeat_ros.frame import CameraIntrinsics
-from defeat_ros.geometry import resize_intrinsics
+from defeat_ros.geometry import rays, resize_intrinsics
 
 TRACKING_WIDTH = 320
 """Widest image that corners are tracked in, px."""
@@ -146,8 +146,8 @@ def _track(first: View, second: View) -> tuple[np.ndarray, np.ndarray]:
 
 def _bearings(points: np.ndarray, camera: CameraIntrinsics) -> np.ndarray:
     """Directions (N, 3) of unit length of pixels (N, 2)."""
-    rays = np.column_stack([(points - (camera.cx, camera.cy)) / (camera.fx, camera.fy), np.ones(len(points))])
-    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    directions = rays(points, camera)
+    return directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
 
 def _unturned(first: np.ndarray, second: np.ndarray, floor: float) -> np.ndarray:

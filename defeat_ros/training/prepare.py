@@ -16,7 +16,7 @@ from defeat_ros.errors import OutputError, SourceError
 from defeat_ros.files import write_json
 from defeat_ros.frame import CameraIntrinsics
 from defeat_ros.geometry import resize_intrinsics
-from defeat_ros.preprocess import Rectifier, resize_image
+from defeat_ros.preprocess import Rectifier, resize_image, resize_nearest
 from defeat_ros.training.cache import (
     ABOUT,
     FORMAT_VERSION,
@@ -247,14 +247,6 @@ def _by_offset(rows: Sequence[Sequence[float]], missing: float, dtype: Any) -> n
     """Rows of up to MAX_OFFSET values to (MAX_OFFSET, N)."""
     full = [[*row, *[missing] * (MAX_OFFSET - len(row))] for row in rows]
     return np.ascontiguousarray(np.array(full, dtype).T)
-
-
-def resize_nearest(values: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """The values (H, W) at the centres of the pixels of (h, w); neither mixes near with far nor with NaN."""
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.intp) for new, old in zip(size_hw, values.shape, strict=True)
-    )
-    return values[rows[:, None], columns]
 
 
 def _nothing_usable(recording: Recording, skipped: Counter[str]) -> str:
