@@ -23,6 +23,9 @@ ROS = [
     "ros-std-msgs",
     "ros-std-srvs",
 ]
+# Runtimes that are faster than PyTorch: OpenVINO on CPUs; ONNX Runtime, whose GPU build brings TensorRT.
+OPENVINO = ["openvino>=2025.2"]
+ONNX = ["onnxruntime>=1.18", "onnx>=1.16"]
 # Training and the pictures of evaluations; what runs on a robot does without.
 TRAIN = ["lightning>=2.4,<3", "tensorboard>=2.14", "matplotlib>=3.5"]
 TEST = ["pytest>=7", "pytest-timeout", "hypothesis", "ruff", "mypy", "types-PyYAML"]
@@ -45,7 +48,7 @@ setup(
     maintainer_email="maintainers@defeat-ros.example",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["ros/*.xml", "inference/*.json"]},
+    package_data={NAME: ["ros/*.xml", "inference/*.json", "inference/backends/frames/*.jpg"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -69,7 +72,7 @@ setup(
         "PyYAML>=5.4",
         "av>=11",
     ],
-    extras_require={"opencv": OPENCV, "ros": ROS, "train": TRAIN, "test": TEST},
+    extras_require={"opencv": OPENCV, "openvino": OPENVINO, "onnx": ONNX, "ros": ROS, "train": TRAIN, "test": TEST},
     entry_points={
         "console_scripts": [
             "depth_node = defeat_ros.ros.node:main",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from defeat_ros.inference.backends import NetworkOutput
+from defeat_ros.inference.backends.protocol import NetworkOutput
 
 
 class FakeBackend:

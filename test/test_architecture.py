@@ -30,6 +30,7 @@ FENCED = {
     "launch": (),
     "openvino": ("inference.backends",),
     "onnx": ("inference.backends",),
+    "onnxruntime": ("inference.backends",),
     "tensorrt": ("inference.backends",),
     "matplotlib": ("visualize",),
 }

@@ -6,7 +6,7 @@ import pytest
 
 from defeat_ros import CameraIntrinsics
 from defeat_ros.frame import ImageHealth
-from defeat_ros.inference.backends import NetworkOutput
+from defeat_ros.inference.backends.protocol import NetworkOutput
 from defeat_ros.inference.camera_motion import CameraMotion
 from defeat_ros.inference.frame_buffer import Support
 from defeat_ros.inference.look import Look

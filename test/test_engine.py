@@ -8,7 +8,7 @@ from fake_backend import FakeBackend
 from defeat_ros import CameraIntrinsics, Frame
 from defeat_ros.errors import BackendError, CheckpointError, ConfigError, FrameError
 from defeat_ros.geometry import disp_to_depth, inverse_depth
-from defeat_ros.inference.backends import resolve_device
+from defeat_ros.inference.backends.protocol import resolve_device
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.engine import DepthEngine
 from defeat_ros.inference.weights import input_size_hw

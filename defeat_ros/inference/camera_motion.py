@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from defeat_ros.geometry import earlier_from_later, rotation_from_vector, transform, vector_from_rotation
-from defeat_ros.inference.backends import NetworkOutput
+from defeat_ros.inference.backends.protocol import NetworkOutput
 from defeat_ros.inference.frame_buffer import Support
 from defeat_ros.inference.look import Look
 from defeat_ros.inference.motion import Refined, find_matches, refine_step

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from defeat_ros.errors import ConfigError
+from defeat_ros.inference.backends.choose import PRECISIONS, RUNTIMES
 from defeat_ros.settings import build, flatten, option
 
 OUR_NODES = ("**", "*", "depth_node")
@@ -89,8 +90,12 @@ class DepthConfig:
     checkpoint: str = option("", "weight file (.safetensors or published .pt); empty: the one that ships")
     checkpoint_key: str = option("", "entry of a published .pt that holds the state dict; empty: 'model' or the top")
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
-    backend: str = option("auto", "runtime of the networks", choices=("auto", "torch"))
-    precision: str = option("auto", "arithmetic of the networks", choices=("auto", "float32", "bfloat16", "float16"))
+    backend: str = option(
+        "auto", "runtime of the networks; auto: the fastest that is right here", choices=("auto", *RUNTIMES)
+    )
+    precision: str = option(
+        "auto", "arithmetic of the networks; auto: the fastest that is right here", choices=("auto", *PRECISIONS)
+    )
     input_size: tuple[int, int] = option(
         (0, 0), "width and height the networks see, multiples of 32; 0 0: the checkpoint's", minimum=0, maximum=4096
     )

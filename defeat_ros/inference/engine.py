@@ -18,7 +18,7 @@ import numpy as np
 from defeat_ros.errors import FrameError
 from defeat_ros.frame import CameraIntrinsics, Frame, Odometry, Prediction, Scale
 from defeat_ros.geometry import BODY_FROM_OPTICAL, FARTHEST_UNIT, transform_from_xyz_rpy
-from defeat_ros.inference.backends import Backend, NetworkOutput
+from defeat_ros.inference.backends.protocol import Backend, NetworkOutput
 from defeat_ros.inference.camera_motion import CameraMotion
 from defeat_ros.inference.confidence import ConfidenceEstimator, Cues, Seen
 from defeat_ros.inference.config import DepthConfig

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from defeat_ros.checkpoint import TRANSLATIONS, Checkpoint, read_checkpoint, translation_of, untrained_of
+from defeat_ros.checkpoint import TRANSLATIONS, Checkpoint, translation_of, untrained_of
 from defeat_ros.errors import CheckpointError
-from defeat_ros.inference.backends import Backend, make_backend
+from defeat_ros.inference.backends.build import make_backend
+from defeat_ros.inference.backends.compile import Source
+from defeat_ros.inference.backends.protocol import Backend
 from defeat_ros.inference.config import DepthConfig
-from defeat_ros.networks import DeFeatNet, check_size
+from defeat_ros.networks import check_size
 from defeat_ros.preprocess import PUBLISHED_SIZE_HW
 from defeat_ros.resources import share_directory
 
@@ -31,6 +33,8 @@ class EngineInfo:
         input_size: width and height the networks see, px.
         translation: what the pose net's translation is, see `checkpoint.translation_of`.
         metres_per_unit: what the training made a scene unit, None where it did not know metres.
+        reason: why these networks run this way.
+        warnings: what was tried in vain, each a sentence.
         untrained: outputs ('depth', 'odometry', 'features') whose networks the file says were left at random weights.
     """
 
@@ -44,6 +48,8 @@ class EngineInfo:
     translation: str = TRANSLATIONS[0]
     untrained: tuple[str, ...] = ()
     metres_per_unit: float | None = None
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def caution(self) -> str:
@@ -114,22 +120,28 @@ def input_size_hw(config: DepthConfig, provenance: Mapping[str, Any]) -> tuple[i
     return height, width
 
 
+def read_source(config: DepthConfig) -> Source:
+    """The networks that the parameters name, not yet made.
+
+    Raises:
+        CheckpointError: missing, damaged or unsafe weights.
+        FrameError: see `input_size_hw`.
+    """
+    if any(config.input_size):
+        input_size_hw(config, {})  # a wrong number is told before a large file is read
+    checkpoint = Source.read(find_checkpoint(config.checkpoint), config.checkpoint_key)
+    return Source(checkpoint, config.checkpoint_key, input_size_hw(config, checkpoint.provenance))
+
+
 def load_backend(config: DepthConfig) -> tuple[Backend, EngineInfo]:
     """Read the weights and put them on the device.
 
     Raises:
         CheckpointError: missing, damaged or unsafe weights, or weights of another architecture.
-        BackendError: a device that is not here.
+        BackendError: a device or a backend that is not here.
         FrameError: see `input_size_hw`.
     """
-    if any(config.input_size):
-        input_size_hw(config, {})  # a wrong number is told before a large file is read
-    name = config.checkpoint_key
-    checkpoint = read_checkpoint(find_checkpoint(config.checkpoint), key=(lambda x: x[name]) if name else None)
-    size_hw = input_size_hw(config, checkpoint.provenance)
-    model = DeFeatNet.load(checkpoint)
-    if 0 not in model.scales:
-        scales = list(model.scales)
-        raise CheckpointError(f"checkpoint '{checkpoint.path}' has scales {scales}, expected 0 (full size) among them")
-    backend = make_backend(model, config.device, config.precision)
-    return backend, EngineInfo.of(backend, size_hw, checkpoint)
+    source = read_source(config)
+    built = make_backend(source, config.backend, config.device, config.precision)
+    info = EngineInfo.of(built.backend, source.size_hw, source.checkpoint)
+    return built.backend, replace(info, reason=built.reason, warnings=built.warnings)

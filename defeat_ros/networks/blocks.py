@@ -20,6 +20,9 @@ RESNET_LAYERS = (18, 34, 50, 101, 152)
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU}
 SPP_BRANCHES = (32, 16, 8, 4)
 
+# What depth and pose net normalise images with, all three channels alike.
+IMAGE_MEAN, IMAGE_STD = 0.45, 0.225
+
 # The encoder halves the image five times, and the decoder joins what it left at each size.
 SIZE_MULTIPLE = 32
 # Reflection padding by one pixel needs two pixels to reflect at 1/32 of the size.
@@ -148,7 +151,11 @@ def encoder_channels(num_layers: int) -> tuple[int, ...]:
 
 def encode(encoder: Any, images: Tensor) -> list[Tensor]:
     """Images (B, C, H, W) in [0, 1] to five feature maps, at 1/2, 1/4, 1/8, 1/16 and 1/32 of the size."""
-    x = (images - 0.45) / 0.225
+    return encode_normalised(encoder, (images - IMAGE_MEAN) / IMAGE_STD)
+
+
+def encode_normalised(encoder: Any, x: Tensor) -> list[Tensor]:
+    """`encode` for images that have their mean and deviation removed already."""
     maps = [encoder.relu(encoder.bn1(encoder.conv1(x)))]
     maps.append(encoder.layer1(encoder.maxpool(maps[-1])))
     for layer in (encoder.layer2, encoder.layer3, encoder.layer4):

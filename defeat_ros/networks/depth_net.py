@@ -88,7 +88,11 @@ class DepthNet(nn.Module):
         wanted = self.scales if scales is None else list(scales)
         if not wanted or not set(wanted) <= set(self.scales):
             raise ConfigError(f"scales is {wanted}, expected some of the network's {self.scales}")
-        maps = encode(self.encoder, images)
+        logits = self.decode(encode(self.encoder, images), wanted)
+        return {("disp", scale): torch.sigmoid(logits[scale]) for scale in sorted(logits, reverse=True)}
+
+    def decode(self, maps: Sequence[Tensor], wanted: Sequence[int]) -> dict[int, Tensor]:
+        """The encoder's maps to the wanted scales of the disparity before the sigmoid; nothing finer is computed."""
         x, found = maps[-1], {}
         for stage in range(STAGES.start, min(wanted) - 1, -1):
             first = 2 * (STAGES.start - stage)
@@ -97,6 +101,5 @@ class DepthNet(nn.Module):
                 x = torch.cat((x, maps[stage - 1]), dim=1)
             x = self.decoder[first + 1](x)
             if stage in wanted:
-                head = self.decoder[2 * len(STAGES) + self.scales.index(stage)]
-                found["disp", stage] = torch.sigmoid(head(x))
+                found[stage] = self.decoder[2 * len(STAGES) + self.scales.index(stage)](x)
         return found

@@ -76,14 +76,18 @@ class FeatNet(nn.Module):
         pad = self.im_pad or 0
         x = F.pad(images, (pad,) * 4, mode="reflect") if pad else images
         half = self.first_conv(x)
-        quarter = self.layer2(self.layer1(half))
-        deep = self.layer4(self.layer3(quarter))
-        pooled = [resize_like(branch(deep), quarter) for branch in self.spp_module]
-        joined = resize_like(torch.cat((quarter, deep, *pooled), dim=1), half)
+        joined = resize_like(self.join(half), half)
         features = self.feature_conv(resize_like(self.last_conv(joined) + half, x))
         if pad:
             features = features[..., pad:-pad, pad:-pad]
         return F.normalize(features) if self.norm else features
+
+    def join(self, half: Tensor) -> Tensor:
+        """The first convolutions' map, at 1/2 of the size, to all that is found at 1/4, also pooled over windows."""
+        quarter = self.layer2(self.layer1(half))
+        deep = self.layer4(self.layer3(quarter))
+        pooled = [resize_like(branch(deep), quarter) for branch in self.spp_module]
+        return torch.cat((quarter, deep, *pooled), dim=1)
 
     def _check(self, images: Tensor) -> None:
         height, width = check_images(images)

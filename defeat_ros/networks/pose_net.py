@@ -54,7 +54,12 @@ class PoseNet(nn.Module):
             shapes = f"{tuple(later.shape)} and {tuple(earlier.shape)}"
             raise FrameError(f"images of a pair are {shapes}, expected the same shape")
         x = encode(self.encoder, torch.cat((later, earlier), dim=1))[-1]
+        motion = self.decode(x).view(-1, 2, 1, 6)
+        return motion[..., :3], motion[..., 3:]
+
+    def decode(self, x: Tensor) -> Tensor:
+        """The encoder's smallest map (B, C, h, w) to the two motions (B, 12)."""
         for conv in self.decoder[:-1]:
             x = F.relu(conv(x))
-        motion = OUTPUT_SCALE * self.decoder[-1](x).mean((2, 3)).view(-1, 2, 1, 6)
-        return motion[..., :3], motion[..., 3:]
+        motion: Tensor = OUTPUT_SCALE * self.decoder[-1](x).mean((2, 3))
+        return motion

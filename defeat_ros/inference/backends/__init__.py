@@ -1,0 +1,1 @@
+"""The networks on the runtimes of this machine; see `build.make_backend`."""
