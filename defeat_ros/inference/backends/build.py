@@ -10,8 +10,8 @@ import torch
 from defeat_ros.errors import BackendError, CheckpointError
 from defeat_ros.inference.backends.check import Difference
 from defeat_ros.inference.backends.choose import Choice, candidates, installed_runtimes, processor_flags
-from defeat_ros.inference.backends.compile import Source, cache_facts, command, compile_and_check, open_runtime
 from defeat_ros.inference.backends.model_cache import ModelCache
+from defeat_ros.inference.backends.prepare import Source, cache_facts, command, compile_and_check, open_runtime
 from defeat_ros.inference.backends.protocol import Runtime, RuntimeBackend, resolve_device
 
 
