@@ -11,7 +11,7 @@ import torch
 
 from defeat_ros import DeFeatNet, DepthEngine
 from defeat_ros.errors import BackendError
-from defeat_ros.inference.backends import build, compile
+from defeat_ros.inference.backends import build, prepare
 from defeat_ros.inference.backends.build import make_backend
 from defeat_ros.inference.backends.check import Difference, compare, plain, read_frames
 from defeat_ros.inference.backends.choose import Choice, candidates, installed_runtimes, processor_flags
@@ -147,13 +147,13 @@ class Crooked:
 
 
 def test_wrong_numbers_are_passed_over_with_a_warning(source, tmp_path, monkeypatch):
-    real = compile.open_runtime
+    real = prepare.open_runtime
 
     def open_runtime(choice, *rest):
         runtime = real(choice, *rest)
         return Crooked(runtime) if choice.precision == "bfloat16" else runtime
 
-    monkeypatch.setattr(compile, "open_runtime", open_runtime)
+    monkeypatch.setattr(prepare, "open_runtime", open_runtime)
     monkeypatch.setattr(build, "open_runtime", open_runtime)
     built = make_backend(source, "torch", "cpu", "bfloat16", ModelCache(tmp_path))
     assert (built.backend.name, built.backend.precision) == ("torch", "float32")
@@ -163,8 +163,8 @@ def test_wrong_numbers_are_passed_over_with_a_warning(source, tmp_path, monkeypa
 
 @pytest.mark.parametrize(
     ("code", "told"),
-    [("import os; os.kill(os.getpid(), 4)", "ended with -4"), ("import sys; sys.exit('no such kernel')", "no such kernel")],
-)  # fmt: skip
+    [("import os; os.kill(os.getpid(), 4)", "ended with -4"), ("raise SystemExit('no kernel')", "no kernel")],
+)
 def test_a_runtime_that_crashes_here_takes_nobody_along(source, tmp_path, monkeypatch, code, told):
     needs("openvino")
     monkeypatch.setattr(build, "command", lambda *_: [sys.executable, "-c", code])
@@ -190,7 +190,7 @@ def test_other_weights_size_or_code_are_another_entry(source, monkeypatch):
     assert cache_facts(choice, Source(other, "", SIZE_HW)) != facts
     assert cache_facts(choice, Source(source.checkpoint, "", (128, 192))) != facts
     assert cache_facts(dataclasses.replace(choice, precision="bfloat16"), source) != facts
-    monkeypatch.setattr(compile, "_code", lambda: "changed")
+    monkeypatch.setattr(prepare, "_code", lambda: "changed")
     assert cache_facts(choice, source) != facts
     assert cache_facts(choice, Source(source.checkpoint, "", (64, 96)))["networks"] == ["disp", "pose"]
 

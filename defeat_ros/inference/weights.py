@@ -10,7 +10,7 @@ from typing import Any
 from defeat_ros.checkpoint import TRANSLATIONS, Checkpoint, translation_of, untrained_of
 from defeat_ros.errors import CheckpointError
 from defeat_ros.inference.backends.build import make_backend
-from defeat_ros.inference.backends.compile import Source
+from defeat_ros.inference.backends.prepare import Source
 from defeat_ros.inference.backends.protocol import Backend
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.networks import check_size
