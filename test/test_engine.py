@@ -147,7 +147,7 @@ def test_odometry_asked_for_later_starts_then():
     assert resumed.segment == first.segment + 1, "the motion in between was not seen"
 
 
-def test_backend_failure_breaks_the_sequence_not_the_engine():
+def test_a_frame_on_which_the_backend_fails_is_like_one_that_was_dropped():
     backend = FakeBackend()
     run = engine(backend)
     run(frame(0))
@@ -155,7 +155,31 @@ def test_backend_failure_breaks_the_sequence_not_the_engine():
     with pytest.raises(TypeError):
         run(frame(1))
     backend.run = good
+    assert run(frame(2)).restart is None
+
+
+def test_a_frame_that_fails_half_way_breaks_the_sequence_not_the_engine():
+    backend = FakeBackend()
+    run = engine(backend)
+    run(frame(0))
+    backend.disp = np.nan
+    with pytest.raises(FrameError, match="not finite"):
+        run(frame(1))
+    backend.disp = 0.5
     assert run(frame(2)).restart == "gap"
+
+
+def test_perceiving_the_next_frame_before_concluding_this_one_changes_nothing():
+    want = ("depth", "confidence", "features", "odometry")
+    one_by_one, ahead = engine(FakeBackend()), engine(FakeBackend())
+    frames = [frame(index) for index in range(4)]
+    expected = [one_by_one(item, want) for item in frames]
+    perceived = [ahead.perceive(item, want) for item in frames]
+    for made, right in zip(map(ahead.conclude, perceived), expected, strict=True):
+        np.testing.assert_array_equal(made.depth, right.depth)
+        np.testing.assert_array_equal(made.confidence, right.confidence)
+        np.testing.assert_array_equal(made.features, right.features)
+        np.testing.assert_array_equal(made.odometry.odom_from_camera, right.odometry.odom_from_camera)
 
 
 def test_fixed_scale_gives_metres_and_a_range():

@@ -9,7 +9,7 @@ Data flow of one call, all from one forward pass of one frame, so that everythin
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,23 @@ DOUBTFUL = {"blurred", "dark", "glare"}
 
 RESULTS = ("depth", "confidence", "scale", "features", "odometry")
 """What can be asked of the engine."""
+
+
+@dataclass(frozen=True)
+class Perceived:
+    """What a frame shows by itself; see `DepthEngine.perceive`.
+
+    Attributes:
+        frame: it.
+        want: what of `RESULTS` was asked for.
+        view: the frame at the sizes that are worked on.
+        output: of the networks.
+    """
+
+    frame: Frame
+    want: frozenset[str]
+    view: View
+    output: NetworkOutput
 
 
 class DepthEngine:
@@ -100,7 +117,7 @@ class DepthEngine:
         self._buffer.clear(reason)
 
     def __call__(self, frame: Frame, want: Collection[str] = ("depth", "features", "odometry")) -> Prediction:
-        """Predict one frame.
+        """Predict one frame: `perceive`, then `conclude`.
 
         Args:
             frame: the next frame of the camera.
@@ -111,12 +128,34 @@ class DepthEngine:
                 network cannot take.
             ValueError: `want` names something else.
         """
+        return self.conclude(self.perceive(frame, want))
+
+    def perceive(self, frame: Frame, want: Collection[str] = ("depth", "features", "odometry")) -> Perceived:
+        """The first half of a prediction, all that a frame shows by itself: rectified, resized, through the networks.
+
+        One thread may perceive the next frame while another one concludes this one; frames keep their order.
+
+        Raises:
+            FrameError, ValueError: see `__call__`; nothing was remembered then.
+        """
         if unknown := set(want) - set(RESULTS):
             raise ValueError(f"want is {sorted(unknown)}, expected some of {RESULTS}")
         if "features" in want and self.features_problem:
             raise FrameError(self.features_problem, reason="input_too_small")
         with self.costs.of("prepare"):
             view = self._views(frame)
+        with self.costs.of("networks"):
+            work = ({"disp"} if set(want) - {"features"} else set()) | (set(want) & {"features"})
+            output = self._backend.run(view.network_image, None, work)
+        return Perceived(frame, frozenset(want), view, output)
+
+    def conclude(self, perceived: Perceived) -> Prediction:
+        """The second half: what a frame says together with those before it.
+
+        Raises:
+            FrameError: repeated stamp, or depth that is not finite.
+        """
+        frame, want, view, output = perceived.frame, perceived.want, perceived.view, perceived.output
         # Intrinsics that do not change the image may come late: the networks do not see them.
         if frame.intrinsics is not None:
             if self._intrinsics is not None and not _alike(self._intrinsics, frame.intrinsics):
@@ -128,13 +167,8 @@ class DepthEngine:
             self._forget()
         if restart is not None and restart not in KEEP_POSE:
             self._tracked_stamp_ns = None
-        wants_depth = bool(set(want) & {"depth", "confidence", "scale", "odometry"})
-        with self.costs.of("networks"):
-            work = ({"disp"} if wants_depth else set()) | (set(want) & {"features"})
-            output = self._backend.run(view.network_image, None, work)
         look, made = None, dict[str, Any]()
-        if wants_depth:
-            assert output.disp is not None
+        if output.disp is not None:
             if not np.isfinite(output.disp).all():
                 raise FrameError(f"depth is not finite: numbers overflowed in {self.info.precision}", "not_finite")
             earlier = before.view if before is not None else None
