@@ -66,6 +66,12 @@ class FakeEngine:
     def reset(self, reason: str = "reset") -> None:
         self.resets.append(reason)
 
+    def perceive(self, frame: Any, want: Any) -> Prediction:
+        return self(frame, want)
+
+    def conclude(self, prediction: Prediction) -> Prediction:
+        return prediction
+
     def __call__(self, frame: Any, want: Any) -> Prediction:
         self.calls.append((frame.stamp_ns, frozenset(want)))
         self.cameras.append(frame.intrinsics)

@@ -95,9 +95,9 @@ def test_golden_checkpoint_from_file_to_topic(golden, tmp_path):
     with torch.no_grad():
         expected = disp_to_depth(model.depth_net(to_tensor(image))[("disp", 0)][0, 0].numpy())
     write_bag(tmp_path / "in", [image] * 4, gap_ns=500_000_000)
-    settings = {"checkpoint": str(path), "input_size": [224, 160], "confidence_min": 0.0}
+    settings = {"checkpoint": str(path), "input_size": [224, 160], "confidence_min": 0.0, "precision": "float32"}
     run_live(tmp_path, 2.0, {**settings, "use_sim_time": True}, new_domain())
     found = depths(tmp_path / "out")
     assert found
     for depth in found.values():
-        np.testing.assert_allclose(depth, expected, rtol=1e-6)
+        np.testing.assert_allclose(depth, expected, rtol=1e-4)  # batch norm is folded

@@ -44,6 +44,15 @@ class Arrival:
     stamp_ns: int
 
 
+@dataclass(frozen=True)
+class HalfDone:
+    """A frame that went through the networks, and the topics that somebody subscribed to when it began."""
+
+    arrival: Arrival
+    perceived: Any
+    topics: set[str]
+
+
 def make_engine(config: DepthConfig) -> Any:
     """The real engine; imported late, because it loads torch."""
     from defeat_ros.inference.engine import DepthEngine
@@ -54,8 +63,9 @@ def make_engine(config: DepthConfig) -> Any:
 class DepthNode(GuardedLifecycleNode):
     """Runs the engine on the newest image and publishes what is subscribed to.
 
-    One executor thread receives; one worker thread computes and publishes. An image that waits while the worker is
-    busy is replaced by a newer one. The ledger accounts for every image that was received.
+    One executor thread receives; one worker thread decodes and runs the networks, another one does the rest and
+    publishes. An image that waits while they are busy is replaced by a newer one. The ledger accounts for every image
+    that was received.
 
     Args:
         engine_factory: makes the engine from the parameters at each configure.
@@ -68,7 +78,9 @@ class DepthNode(GuardedLifecycleNode):
         self._settings = Parameters(self, lambda: self.state == "unconfigured")
         self._ledger = Ledger()
         self._meter = Meter()
-        self._worker: LatestWorker[Arrival] = LatestWorker(self._process, self._discarded, "depth_worker")
+        self._worker: LatestWorker[Arrival, HalfDone] = LatestWorker(
+            self._perceive, self._conclude, self._discarded, "depth_worker"
+        )
         self._config: DepthConfig | None = None
         self._engine: Any | None = None
         self._camera: CameraInput | None = None
@@ -218,35 +230,10 @@ class DepthNode(GuardedLifecycleNode):
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(diagnostic_array(statuses, stamp, info.device if info else ""))
 
-    # Worker's thread.
+    # Worker's threads.
 
-    def _process(self, arrival: Arrival) -> None:
-        outcome = "failed"
-        try:
-            outcome = self._predict(arrival)
-        except (MessageError, FrameError) as error:
-            outcome = f"rejected_{error.reason}"
-            self._frame_problem = f"image dropped ({outcome}): {error}"
-            self.get_logger().warning(self._frame_problem, throttle_duration_sec=REPEAT_FAILURE_S)
-        except Exception as error:
-            if self.context.ok():
-                self._frame_problem = f"{type(error).__name__}: {error}"
-                detail = str(error) if isinstance(error, DefeatError) else traceback.format_exc()
-                self.get_logger().error(f"frame failed: {detail}", throttle_duration_sec=REPEAT_FAILURE_S)
-            else:
-                outcome = "shutdown"
-        if outcome:
-            self._ledger.drop(outcome)
-        else:
-            self._ledger.publish()
-            self._meter.publish(arrival.at)
-
-    def _warn_of(self, problem: str | None) -> None:
-        if problem:
-            self.get_logger().warning(problem, throttle_duration_sec=REPEAT_WARNING_S)
-
-    def _predict(self, arrival: Arrival) -> str:
-        """Compute and publish; returns why nothing was published, '' where something was."""
+    def _perceive(self, arrival: Arrival) -> HalfDone | None:
+        """The first thread: decode and run the networks; None where nothing is to be published."""
         camera, outputs, engine = self._camera, self._outputs, self._engine
         assert camera is not None and outputs is not None and engine is not None
         topics = outputs.topics()
@@ -255,14 +242,53 @@ class DepthNode(GuardedLifecycleNode):
         if problem and "features" in want:
             self.get_logger().warning(f"features are not published: {problem}", throttle_duration_sec=REPEAT_WARNING_S)
             want -= {"features"}
-        self._warn_of(outputs.measure_by_tf())
-        prediction = engine(camera.frame(arrival.data, arrival.stamp_ns), want) if want else None
-        self._frame_problem = None
-        if prediction is None:
-            return "nobody_subscribed"
-        self._warn_of(engine.measured.complaint(prediction.stamp_ns))
-        self._latest = replace(prediction, image=NO_IMAGE, depth=None, confidence=None, features=None)
-        return "" if outputs.publish(prediction, topics) else prediction.withheld or "nothing_to_publish"
+        if not want:
+            self._frame_problem = None
+            self._ledger.drop("nobody_subscribed")
+            return None
+        try:
+            frame = camera.frame(arrival.data, arrival.stamp_ns)
+            return HalfDone(arrival, engine.perceive(frame, want), topics)
+        except Exception as error:
+            self._ledger.drop(self._outcome_of(error))
+            return None
+
+    def _conclude(self, half: HalfDone) -> None:
+        """The second thread: the rest of the prediction, and publish."""
+        outputs, engine = self._outputs, self._engine
+        assert outputs is not None and engine is not None
+        try:
+            self._warn_of(outputs.measure_by_tf())
+            prediction = engine.conclude(half.perceived)
+            self._frame_problem = None
+            self._warn_of(engine.measured.complaint(prediction.stamp_ns))
+            self._latest = replace(prediction, image=NO_IMAGE, depth=None, confidence=None, features=None)
+            outcome = "" if outputs.publish(prediction, half.topics) else prediction.withheld or "nothing_to_publish"
+        except Exception as error:
+            outcome = self._outcome_of(error)
+        if outcome:
+            self._ledger.drop(outcome)
+        else:
+            self._ledger.publish()
+            self._meter.publish(half.arrival.at)
+
+    def _outcome_of(self, error: Exception) -> str:
+        """Tell the user of an error, and the ledger's word for it."""
+        if isinstance(error, (MessageError, FrameError)):
+            outcome = f"rejected_{error.reason}"
+            self._frame_problem = f"image dropped ({outcome}): {error}"
+            self.get_logger().warning(self._frame_problem, throttle_duration_sec=REPEAT_FAILURE_S)
+            return outcome
+        if not self.context.ok():
+            return "shutdown"
+        self._frame_problem = f"{type(error).__name__}: {error}"
+        detail = str(error) if isinstance(error, DefeatError) else "".join(traceback.format_exception(error))
+        self.get_logger().error(f"frame failed: {detail}", throttle_duration_sec=REPEAT_FAILURE_S)
+        return "failed"
+
+    def _warn_of(self, problem: str | None) -> None:
+        if problem:
+            self.get_logger().warning(problem, throttle_duration_sec=REPEAT_WARNING_S)
 
 
 def main(args: Sequence[str] | None = None) -> int:

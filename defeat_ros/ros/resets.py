@@ -13,7 +13,7 @@ from defeat_ros.ros.worker import LatestWorker
 
 
 class Resets:
-    """Resets the engine between two frames, on the worker's thread.
+    """Resets the engine between two frames, on the worker's second thread.
 
     Args:
         node: serves `~/reset` and has the clock.
@@ -21,7 +21,7 @@ class Resets:
         engine: gives it, None while the node is not configured.
     """
 
-    def __init__(self, node: Any, worker: LatestWorker[Any], engine: Callable[[], Any | None]) -> None:
+    def __init__(self, node: Any, worker: LatestWorker[Any, Any], engine: Callable[[], Any | None]) -> None:
         self._node = node
         self._worker = worker
         self._engine = engine
