@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,8 +15,9 @@ from defeat_ros.data.recorded_bag import find_topic
 from defeat_ros.data.transforms import find_transform, transforms_from_message
 from defeat_ros.data.truth import pose_from_odometry
 from defeat_ros.errors import DefeatError, FrameError, MessageError
+from defeat_ros.inference.ahead import ahead
 from defeat_ros.inference.config import DepthConfig
-from defeat_ros.inference.engine import DepthEngine
+from defeat_ros.inference.engine import DepthEngine, Perceived
 from defeat_ros.inference.ledger import Ledger, LedgerCounts
 from defeat_ros.inference.outputs import TOPICS, OutputComposer, base_from_camera, wanted_results
 
@@ -87,12 +87,20 @@ def process_bag(
         if odom_topic is not None:
             odometry = stack.enter_context(closing(_MeasuredOdometry(bag, odom_topic, engine, notes)))
         with BagWriter(out) as writer:
-            for item in bag.frames(images):
+            # Reading and decoding, the networks, and the rest with the writing, each on a thread of its own.
+            frames = ahead(bag.frames(images))
+            halves = stack.enter_context(closing(ahead(_perceive(item, engine, topics) for item in frames)))
+            for item, half in halves:
                 ledger.receive()
                 if odometry is not None:
                     odometry.feed(item.stamp_ns)
                 try:
-                    made, withheld = _messages(item, engine, composer, topics, notes)
+                    if item.warning:
+                        notes.add("camera_info", item.warning)
+                    if isinstance(half, Exception):
+                        raise half
+                    prediction = engine.conclude(half)
+                    made, withheld = composer.messages(prediction, topics), prediction.withheld
                 except (MessageError, FrameError) as error:
                     ledger.drop(f"rejected_{error.reason}")
                     notes.add(error.reason, f"images rejected ({error.reason}), the first one: {error}")
@@ -132,20 +140,16 @@ def _note_what_is_missing(
         notes.add("mount", "no mount from base_from_camera or /tf_static: no points in the base frame")
 
 
-def _messages(
-    item: BagFrame, engine: DepthEngine, composer: OutputComposer, topics: Collection[str], notes: _Notes
-) -> tuple[dict[str, Any], str | None]:
-    """The output messages of one image, and why its depth is withheld.
-
-    Raises:
-        MessageError, FrameError: it cannot be used.
-    """
+def _perceive(
+    item: BagFrame, engine: DepthEngine, topics: Collection[str]
+) -> tuple[BagFrame, Perceived | MessageError | FrameError]:
+    """The first half of an image's prediction, or why it cannot be used."""
     if item.frame is None:
-        raise MessageError(item.detail, item.reason or "bad_message")
-    if item.warning:
-        notes.add("camera_info", item.warning)
-    prediction = engine(item.frame, wanted_results(topics))
-    return composer.messages(prediction, topics), prediction.withheld
+        return item, MessageError(item.detail, item.reason or "bad_message")
+    try:
+        return item, engine.perceive(item.frame, wanted_results(topics))
+    except (MessageError, FrameError) as error:
+        return item, error
 
 
 class _MeasuredOdometry:
