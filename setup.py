@@ -28,6 +28,8 @@ OPENVINO = ["openvino>=2025.2"]
 ONNX = ["onnxruntime>=1.18", "onnx>=1.16"]
 # Training and the pictures of evaluations; what runs on a robot does without.
 TRAIN = ["lightning>=2.4,<3", "tensorboard>=2.14", "matplotlib>=3.5"]
+# Many bags on a cluster.
+RAY = ["ray>=2.9,<3"]
 TEST = ["pytest>=7", "pytest-timeout", "hypothesis", "ruff", "mypy", "types-PyYAML"]
 
 
@@ -72,7 +74,15 @@ setup(
         "PyYAML>=5.4",
         "av>=11",
     ],
-    extras_require={"opencv": OPENCV, "openvino": OPENVINO, "onnx": ONNX, "ros": ROS, "train": TRAIN, "test": TEST},
+    extras_require={
+        "opencv": OPENCV,
+        "openvino": OPENVINO,
+        "onnx": ONNX,
+        "ros": ROS,
+        "train": TRAIN,
+        "ray": RAY,
+        "test": TEST,
+    },
     entry_points={
         "console_scripts": [
             "depth_node = defeat_ros.ros.node:main",

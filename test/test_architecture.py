@@ -33,6 +33,7 @@ FENCED = {
     "onnxruntime": ("inference.backends",),
     "tensorrt": ("inference.backends",),
     "matplotlib": ("visualize",),
+    "ray": ("inference.fleet_ray",),
 }
 MESSAGES = ("sensor_msgs", "nav_msgs", "geometry_msgs", "std_msgs", "diagnostic_msgs", "std_srvs", "rosgraph_msgs")
 

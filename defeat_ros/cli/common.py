@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
 from rich.table import Table
 
 from defeat_ros.errors import ConfigError
+
+if TYPE_CHECKING:
+    from defeat_ros.inference.config import DepthConfig
 
 LONGEST = 400
 """Characters of a value that a table shows; --json has all of it."""
@@ -55,6 +58,20 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {f'{name}={value}'!r}: the value is not YAML") from error
     return overrides
+
+
+def engine_config(options: argparse.Namespace) -> DepthConfig:
+    """The engine's parameters from `--params-file`, `--set` and `--checkpoint`.
+
+    Raises:
+        ConfigError: see `parse_overrides` and `load_config`.
+    """
+    from defeat_ros.inference.config import load_config
+
+    overrides = parse_overrides(options.set)
+    if options.checkpoint:
+        overrides["checkpoint"] = options.checkpoint
+    return load_config(options.params_file, overrides)
 
 
 def provenance_rows(told: Mapping[str, Any]) -> list[tuple[str, str]]:

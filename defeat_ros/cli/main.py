@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from defeat_ros.cli.common import parse_overrides, print_table, provenance_rows, size
+from defeat_ros.cli.common import engine_config, print_table, provenance_rows, size
 from defeat_ros.cli.evaluate import add_evaluate
+from defeat_ros.cli.process import add_process
 from defeat_ros.cli.train import add_export, add_train
-from defeat_ros.errors import DefeatError, OutputError
+from defeat_ros.errors import DefeatError
 from defeat_ros.progress import progress_bar
 
 
@@ -76,19 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     infer.add_argument("--out", type=Path, required=True, help="new folder for the pictures")
     _add_engine_options(infer)
 
-    process = add("process", _process, "every frame of a bag through the engine, offline")
-    process.add_argument("bag", type=Path, metavar="IN_BAG")
-    process.add_argument("out", type=Path, metavar="OUT_BAG")
-    process.add_argument("--image-topic", help="needed where the bag has several")
-    process.add_argument("--odom-topic", metavar="TOPIC", help="measured odometry of the bag, for the metric scale")
-    process.add_argument(
-        "--topics",
-        nargs="+",
-        metavar="TOPIC",
-        help="outputs to write, by the node's names (default depth/image_rect depth/camera_info odom)",
-    )
-    _add_engine_options(process)
-
+    add_process(add, _add_engine_options, _engine)
     add_train(add)
     add_export(add)
     add_evaluate(add, _add_engine_options, _engine)
@@ -137,13 +126,9 @@ def _drive(options: argparse.Namespace) -> Any:
 
 
 def _engine(options: argparse.Namespace) -> Any:
-    from defeat_ros.inference.config import load_config
     from defeat_ros.inference.engine import DepthEngine
 
-    overrides = parse_overrides(options.set)
-    if options.checkpoint:
-        overrides["checkpoint"] = options.checkpoint
-    engine = DepthEngine(load_config(options.params_file, overrides))
+    engine = DepthEngine(engine_config(options))
     if engine.info.caution:
         print(f"defeat-ros: checkpoint {engine.info.caution}", file=sys.stderr)
     return engine
@@ -200,36 +185,6 @@ def _infer(options: argparse.Namespace) -> None:
     print(f"{done} frames pictured in {options.out}, {len(skipped)} skipped")
     if not done:
         raise DefeatError("no frame could be pictured")
-
-
-def _process(options: argparse.Namespace) -> None:
-    from defeat_ros.data.bag import BagReader
-    from defeat_ros.inference.process import DEFAULT_TOPICS, process_bag
-
-    if options.out.exists():  # before the weights are loaded
-        raise OutputError(f"'{options.out}' exists already, expected a new path")
-    with BagReader(options.bag) as bag:
-        topic = bag.image_topic(options.image_topic)
-        total = bag.topics[topic].count
-    engine = _engine(options)
-    with progress_bar("processing", total) as advance:
-        topics = options.topics or DEFAULT_TOPICS
-        done = process_bag(options.bag, options.out, engine, topics, topic, options.odom_topic, advance)
-    for line in done.warnings:
-        print(f"defeat-ros: {line}", file=sys.stderr)
-    counts = done.counts
-    rows: list[tuple[str, Any]] = [("frames in", counts.received), ("published", counts.published)]
-    rows += [(f"dropped: {reason}", number) for reason, number in counts.dropped.items()]
-    rows += [("frames/s", f"{counts.received / max(done.seconds, 1e-9):.2f}"), *_engine_rows(engine.info)]
-    print_table(f"{options.bag} -> {options.out}", rows)
-
-
-def _engine_rows(info: Any) -> list[tuple[str, Any]]:
-    return [
-        ("checkpoint", f"{info.checkpoint}{'' if info.trained else ' (UNTRAINED)'}"),
-        ("backend", f"{info.backend} {info.precision}"),
-        ("device", info.device),
-    ]
 
 
 def _play(arguments: Sequence[str]) -> int:
