@@ -16,10 +16,10 @@ LAYERS = [
     | {"data.messages", "data.compose", "data.encodings", "data.compressed"},
     {"preprocess", "networks", "losses", "data", "evaluation"},
     {"inference", "training"},
-    {"cli", "ros", "demo"},
+    {"cli", "ros", "demo", "bench"},
 ]
 APART = [("networks", "losses"), ("losses", "networks"), ("inference", "training"), ("training", "inference")]
-APART += [("cli", "ros"), ("ros", "cli"), ("demo", "ros"), ("ros", "demo")]
+APART += [("cli", "ros"), ("ros", "cli"), ("demo", "ros"), ("ros", "demo"), ("bench", "ros")]
 # Outside packages that only some modules may import.
 FENCED = {
     "rclpy": ("ros",),

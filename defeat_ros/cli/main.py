@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from defeat_ros.cli.bench import add_bench
 from defeat_ros.cli.common import engine_config, print_table, provenance_rows, size
 from defeat_ros.cli.evaluate import add_evaluate
 from defeat_ros.cli.process import add_process
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_engine_options(infer)
 
     add_process(add, _add_engine_options, _engine)
+    add_bench(add, _add_engine_options)
     add_train(add)
     add_export(add)
     add_evaluate(add, _add_engine_options, _engine)

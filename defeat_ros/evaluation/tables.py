@@ -141,3 +141,11 @@ def print_planner(report: dict[str, Any], mark: str = "") -> None:
         table.add_section()
     _print(table)
     print("ms a frame: " + ", ".join(f"{part} {1e3 * took:.1f}" for part, took in report["seconds_per_part"].items()))
+
+
+def print_rows(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of words under their header, the first column to the left."""
+    table = _table(title, header[:1], header[1:])
+    for row in rows:
+        table.add_row(*row)
+    _print(table)

@@ -126,6 +126,49 @@ def confidence_chart(
     return _drawn(figure)
 
 
+def bench_chart(
+    names: Sequence[str],
+    parts: Mapping[str, np.ndarray],
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, float]],
+    title: str,
+) -> np.ndarray:
+    """Times of the networks by runtime, and the latency of the node over the rate of its images.
+
+    Args:
+        names: of the runtimes, the baseline first.
+        parts: network to its time on each of them (N,), ms.
+        curves: size of the images to rates, Hz, median and 99th percentile of the latency, ms, (M,) each, and the
+            engine's own time, ms.
+        title: what was measured.
+
+    Returns:
+        (500, 1400, 3) uint8 RGB.
+
+    Raises:
+        OutputError: matplotlib is not installed.
+    """
+    figure = _figure(1400, 500)
+    bars, lines = figure.subplots(1, 2)
+    left, places = np.zeros(len(names)), np.arange(len(names))[::-1]
+    for color, (name, times) in zip(_cycle(len(parts)), parts.items(), strict=True):
+        bars.barh(places, times, left=left, color=_rgb(color), label=name, height=0.6)
+        left = left + times
+    for place, total in zip(places, left, strict=True):
+        bars.text(total, place, f"  {total:.0f} ms, {left[0] / total:.2f}x", va="center", color=_rgb(INK))
+    bars.set_yticks(places, names)
+    bars.set_xlim(0, 1.25 * left.max())
+    _axes(bars, title, "median of one image, ms", "")
+    for color, (name, (rate, middle, late, engine)) in zip(_cycle(len(curves)), curves.items(), strict=True):
+        lines.plot(rate, middle, marker="o", color=_rgb(color), label=f"{name}, median")
+        lines.plot(rate, late, marker=".", linestyle=":", color=_rgb(color), label=f"{name}, 99th percentile")
+        lines.axhline(engine, linestyle="--", color=_rgb(color), alpha=0.6, label=f"{name}, engine alone")
+    lines.set_ylim(bottom=0)
+    _axes(lines, "node end to end", "images sent, Hz", "latency, ms")
+    for axes in (bars, lines) if curves else (bars,):
+        axes.legend(loc="lower right", facecolor=_rgb(BACKGROUND), edgecolor=_rgb(MUTED), labelcolor=_rgb(INK))
+    return _drawn(figure)
+
+
 def _figure(width: int, height: int) -> Any:
     try:
         from matplotlib.figure import Figure

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from defeat_ros.errors import BackendError
-from defeat_ros.geometry import inverse_depth
+from defeat_ros.frame import CameraIntrinsics
+from defeat_ros.geometry import inverse_depth, resize_intrinsics
 from defeat_ros.inference.backends.protocol import Runtime
 from defeat_ros.networks import DeFeatNet
 from defeat_ros.preprocess import resize_image, to_tensor
@@ -54,6 +55,12 @@ class Difference:
         over = [f"{name} {getattr(self, name):.3g} of {limit}" for name, limit in limits.items()
                 if not getattr(self, name) <= limit]  # fmt: skip
         return f"differs from float32 PyTorch by {', '.join(over)} allowed" if over else None
+
+
+def frames_camera(size_hw: tuple[int, int]) -> CameraIntrinsics:
+    """The camera of the shipped frames, for images of this size."""
+    taken = CameraIntrinsics(fx=397.39, fy=397.39, cx=239.5, cy=175.5, width=480, height=352)
+    return resize_intrinsics(taken, size_hw[1], size_hw[0])
 
 
 def read_frames(size_hw: tuple[int, int]) -> list[tuple[np.ndarray, np.ndarray]]:
