@@ -95,6 +95,7 @@ class DepthEngine:
         self._tracker = OdometryTracker()
         self._tracked_stamp_ns: int | None = None
         self._confidences: ConfidenceEstimator | None = None
+        self._seen: Seen | None = None
         self._intrinsics: CameraIntrinsics | None = None
         self.latest_cues: Cues | None = None
         """What the last confidence looked at, for fitting its weights."""
@@ -243,11 +244,13 @@ class DepthEngine:
         with self.costs.of("confidence"):
             earlier = motion = None
             if before is not None and before.depth is not None and step is not None and step.source != "lost":
-                earlier, motion = Seen(before.view.network_image, before.depth), step.previous_from_camera
+                motion, earlier = step.previous_from_camera, self._seen
+                if earlier is None or earlier.depth is not before.depth:
+                    earlier = Seen(before.view.network_image, before.depth)
             camera = view.network_intrinsics
             if self._confidences is None or self._confidences.camera != camera:
                 self._confidences = ConfidenceEstimator(camera, self._network_hw)
-            now = Seen(view.network_image, look.depth)
+            now = self._seen = Seen(view.network_image, look.depth)
             cues = self._confidences.cues(now, earlier, motion, look, scale.metres_per_unit)
             self.latest_cues = cues
             sure = resize_map(self._confidences(cues, look.health), view.image.shape[:2])

