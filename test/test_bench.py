@@ -40,7 +40,7 @@ def report(lives=True):
     eager.seconds = {"disp": [0.2, 0.1, 0.3], "pose": [0.1] * 3}
     fast.seconds = {"disp": [0.05] * 3, "pose": [0.025] * 3}
     times = NetworkTimes([eager, fast], {"disp": 1e9, "pose": 5e8}, {"disp": 1, "pose": 2}, ())
-    live = LiveTimes((352, 480), ("odom",), 40.0, {"networks": 30.0}, (figures(2.0), figures(40.0, late=0.08)))
+    live = LiveTimes((352, 480), ("odom",), (figures(2.0), figures(40.0, late=0.08)), (40.0, 50.0), {"networks": 30.0})
     return Report("a machine", "w", (256, 192), times, (live,) * lives, 500.0)
 
 
@@ -54,7 +54,7 @@ def test_ratios_are_those_of_the_medians():
 
 def test_what_the_node_adds_and_loses():
     (live,) = report().lives
-    assert live.added_ms == pytest.approx(10.0) and live.rate_ratio == pytest.approx(1.6)
+    assert live.added_ms == pytest.approx(10.0) and live.rate_ratio == pytest.approx(2.0)
     header, rows = live_rows(live)
     assert all(len(row) == len(header) for row in rows) and rows[0][0] == "2.0 Hz"
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,9 @@ from defeat_ros.settings import values
 
 UNLIMITED = 1.5
 """Times the engine's rate: more than the node can take."""
-READY_S = 300.0
+READY_S = 600.0
+FRAMES, WARM_UP = 40, 10
+"""Of the engine alone."""
 
 
 @dataclass(frozen=True)
@@ -35,26 +36,56 @@ class LiveTimes:
     Attributes:
         size_hw: of the images.
         topics: that were subscribed to.
-        engine_ms: median of one frame in the engine alone, ms.
-        engine_parts_ms: what its parts take, ms.
         loads: of the node, at rising rates; the last one is more than it can take.
+        engine_ms: median of one frame in the engine alone, ms, right before and after each load: machines change
+            their speed within minutes.
+        engine_parts_ms: what its parts take, ms.
     """
 
     size_hw: tuple[int, int]
     topics: tuple[str, ...]
-    engine_ms: float
-    engine_parts_ms: dict[str, float]
     loads: tuple[LoadFigures, ...]
+    engine_ms: tuple[float, ...]
+    engine_parts_ms: dict[str, float]
 
     @property
     def rate_ratio(self) -> float:
         """The node's rate under full load over the engine's."""
-        return self.loads[-1].mean_frame_rate_hz * self.engine_ms / 1000.0
+        return self.loads[-1].mean_frame_rate_hz * self.engine_ms[-1] / 1000.0
 
     @property
     def added_ms(self) -> float:
         """What the node, DDS and the messages add to the engine's time at the lowest rate, ms."""
-        return self.loads[0].latency_p50_ms - self.engine_ms
+        return self.loads[0].latency_p50_ms - self.engine_ms[0]
+
+
+class EngineTimer:
+    """The engine alone on the shipped frames, one after the other.
+
+    Args:
+        config: its parameters.
+        size_hw: of the images.
+        topics: whose results it computes.
+    """
+
+    def __init__(self, config: DepthConfig, size_hw: tuple[int, int], topics: Sequence[str]) -> None:
+        self.engine = DepthEngine(config)
+        self._camera, self._pictures = frames_camera(size_hw), read_frames(size_hw)[0]
+        self._want = wanted_results(topics)
+        self._count = 0
+        self(WARM_UP)
+
+    def __call__(self, frames: int = FRAMES) -> float:
+        """Median time of a frame, s."""
+        spent = []
+        for _ in range(frames):
+            self._count += 1
+            image = np.ascontiguousarray(self._pictures[self._count % 2])
+            frame = Frame(image, self._count * 10**8, "camera", self._camera)
+            began = time.perf_counter()
+            self.engine(frame, self._want)
+            spent.append(time.perf_counter() - began)
+        return float(np.median(spent))
 
 
 def time_live(
@@ -65,7 +96,7 @@ def time_live(
     seconds: float,
     advance: Callable[[], None],
 ) -> LiveTimes:
-    """Measure the engine, then start the node as a process and load it.
+    """Start the node as a process and load it; in between, measure the engine alone while the node idles.
 
     Args:
         config: parameters of both.
@@ -78,49 +109,35 @@ def time_live(
     Raises:
         DefeatError: the node or the load could not run; the end of its log is quoted.
     """
-    engine_s, parts = time_engine(config, size_hw, topics)
+    timer = EngineTimer(config, size_hw, topics)
     plain = values(DepthConfig())
     changed = {name: value for name, value in values(config).items() if value != plain[name]}
     settings = [item for name, value in changed.items() for item in ("-p", f"{name}:={json.dumps(value)}")]
-    every = [*rates, UNLIMITED / engine_s]
+    loads, engine = list[LoadFigures](), list[float]()
     with tempfile.TemporaryDirectory(prefix="defeat-bench-") as folder:
         processes = Processes(Path(folder) / "logs", 1 + os.getpid() % 100)
         try:
             node = processes.start("node", "--ros-args", *settings)
-            size = [str(side) for side in size_hw[::-1]]
-            asked = [*("--rates", *map(str, every)), *("--seconds", str(seconds)), *("--topics", *topics)]
-            load = processes.start("load", *asked, "--size", *size, "--pid", str(node.pid))
-            for number in range(len(every)):
-                processes.wait(
-                    lambda number=number: len(_told(processes)) > number or load.poll() is not None,  # type: ignore[misc]
-                    READY_S + seconds,
-                )
+            around = [timer()]
+            for rate in (*rates, None):
+                asked = [str(rate or UNLIMITED / around[-1]), "--seconds", str(seconds), "--topics", *topics]
+                size = [str(side) for side in size_hw[::-1]]
+                loads.append(_load(processes, "--rate", *asked, "--size", *size, "--pid", str(node.pid)))
+                around.append(timer())
+                engine.append(500.0 * (around[-2] + around[-1]))
                 advance()
-            processes.wait(lambda: load.poll() is not None, 30.0)
-            told = _told(processes)
             processes.stop("node")
         finally:
             processes.kill()
-    if len(told) != len(every):
-        raise DefeatError(f"{len(told)} of {len(every)} rates were measured")
-    return LiveTimes(size_hw, tuple(topics), 1000.0 * engine_s, parts, tuple(LoadFigures(**one) for one in told))
+    parts = {name: 1000.0 * s for name, s in timer.engine.costs.seconds.items()}
+    return LiveTimes(size_hw, tuple(topics), tuple(loads), tuple(engine), parts)
 
 
-def _told(processes: Processes) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in processes.log("load").splitlines() if line.startswith("{")]
-
-
-def time_engine(
-    config: DepthConfig, size_hw: tuple[int, int], topics: Sequence[str], frames: int = 60
-) -> tuple[float, dict[str, float]]:
-    """Median time of one frame in the engine, s, and of its parts, ms, for the results that the topics need."""
-    engine = DepthEngine(config)
-    camera, pictures = frames_camera(size_hw), read_frames(size_hw)[0]
-    want, spent = wanted_results(topics), []
-    for number in range(frames + 10):
-        frame = Frame(np.ascontiguousarray(pictures[number % 2]), (number + 1) * 10**8, "camera", camera)
-        began = time.perf_counter()
-        engine(frame, want)
-        if number >= 10:
-            spent.append(time.perf_counter() - began)
-    return float(np.median(spent)), {name: 1000.0 * s for name, s in engine.costs.seconds.items()}
+def _load(processes: Processes, *arguments: str) -> LoadFigures:
+    load = processes.start("load", *arguments)
+    processes.wait(lambda: load.poll() is not None, READY_S)
+    told = [line for line in processes.log("load").splitlines() if line.startswith("{")]
+    if not told:
+        words = " ".join(processes.log("load").split())[-300:]
+        raise DefeatError(f"the load ended without figures: {words or 'it said nothing'}")
+    return LoadFigures(**json.loads(told[-1]))

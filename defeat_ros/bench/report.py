@@ -99,7 +99,7 @@ def picture(report: Report) -> np.ndarray:
         middle, late = (
             np.array([getattr(load, f"latency_{name}_ms") for load in live.loads]) for name in ("p50", "p99")
         )
-        curves[f"{width}x{height}"] = (rate, middle, late, live.engine_ms)
+        curves[f"{width}x{height}"] = (rate, middle, late, np.array(live.engine_ms))
     names = [timing.name.replace(EAGER, "eager PyTorch") for timing in report.networks.timings]
     return bench_chart(names, parts, curves, report.machine)
 

@@ -94,5 +94,6 @@ def _tables(report: Any) -> None:
         print()
         print_rows(f"node, images {width}x{height}, {' '.join(live.topics)}", *live_rows(live))
         parts = ", ".join(f"{name} {ms:.1f}" for name, ms in sorted(live.engine_parts_ms.items(), key=lambda x: -x[1]))
-        print(f"  engine alone {live.engine_ms:.1f} ms a frame ({1000 / live.engine_ms:.1f} Hz): {parts}")
+        alone = ", ".join(f"{ms:.1f}" for ms in live.engine_ms)
+        print(f"  engine alone, beside each of them: {alone} ms a frame; its parts: {parts}")
         print(f"  node under full load: {live.rate_ratio:.2f} of the engine's rate; it adds {live.added_ms:.1f} ms")

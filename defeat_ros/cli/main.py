@@ -131,6 +131,8 @@ def _engine(options: argparse.Namespace) -> Any:
     from defeat_ros.inference.engine import DepthEngine
 
     engine = DepthEngine(engine_config(options))
+    for line in engine.info.warnings:
+        print(f"defeat-ros: {line}", file=sys.stderr)
     if engine.info.caution:
         print(f"defeat-ros: checkpoint {engine.info.caution}", file=sys.stderr)
     return engine

@@ -130,6 +130,8 @@ def engine_status(name: str, info: Any | None, costs: Mapping[str, float], probl
         "backend": info.backend,
         "device": info.device,
         "precision": info.precision,
+        "backend_reason": info.reason,
+        "backends_in_vain": "; ".join(info.warnings),
         "input size": f"{info.input_size[0]}x{info.input_size[1]}",
         **{f"{part} (ms)": f"{1e3 * seconds:.1f}" for part, seconds in list(costs.items())},
     }

@@ -1,4 +1,4 @@
-"""Sends images to the live node at fixed rates and measures what comes back: `python -m defeat_ros.ros.load ...`.
+"""Sends images to the live node at a fixed rate and measures what comes back: `python -m defeat_ros.ros.load ...`.
 
 The figures are those of ROS benchmarks: rate, missed frames, first and last latency, jitter, CPU and memory.
 """
@@ -151,9 +151,9 @@ def _patient(deadline: float, what: str) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Entry point; prints a line of JSON for each rate."""
+    """Entry point; prints a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rates", type=float, nargs="+", required=True)
+    parser.add_argument("--rate", type=float, required=True, help="images per second")
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--size", type=int, nargs=2, required=True, metavar=("WIDTH", "HEIGHT"))
     parser.add_argument(
@@ -167,8 +167,7 @@ def main(args: Sequence[str] | None = None) -> int:
         executor.add_node(load)
         threading.Thread(target=executor.spin, daemon=True).start()
         warm_up(load)
-        for rate in options.rates:
-            print(json.dumps(vars(measure(load, rate, options.seconds, options.pid))), flush=True)
+        print(json.dumps(vars(measure(load, options.rate, options.seconds, options.pid))), flush=True)
         executor.shutdown(timeout_sec=2.0)
         load.destroy_node()
     return 0

@@ -123,6 +123,7 @@ class DepthNode(GuardedLifecycleNode):
     def _configure(self, state: Any) -> None:
         self._release()
         config = self._settings.read()
+        self.get_logger().info("preparing the networks; the first time on a machine takes up to a minute")
         self._engine = self._engine_factory(config)
         self._config = config
         try:
@@ -134,7 +135,10 @@ class DepthNode(GuardedLifecycleNode):
         info = self._engine.info
         width, height = info.input_size
         checkpoint = f"{info.checkpoint} (sha256 {info.sha256[:12]}{'' if info.trained else ', UNTRAINED'})"
-        self.get_logger().info(f"configured: {checkpoint}, {info.backend} on {info.device}, input {width}x{height}")
+        how = f"{info.backend} {info.precision} on {info.device} ({info.reason})"
+        self.get_logger().info(f"configured: {checkpoint}, {how}, input {width}x{height}")
+        for line in info.warnings:
+            self.get_logger().warning(line)
         if info.caution:
             self.get_logger().warning(info.caution)
 

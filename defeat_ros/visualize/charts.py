@@ -129,7 +129,7 @@ def confidence_chart(
 def bench_chart(
     names: Sequence[str],
     parts: Mapping[str, np.ndarray],
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, float]],
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
     title: str,
 ) -> np.ndarray:
     """Times of the networks by runtime, and the latency of the node over the rate of its images.
@@ -137,8 +137,8 @@ def bench_chart(
     Args:
         names: of the runtimes, the baseline first.
         parts: network to its time on each of them (N,), ms.
-        curves: size of the images to rates, Hz, median and 99th percentile of the latency, ms, (M,) each, and the
-            engine's own time, ms.
+        curves: size of the images to rates, Hz, median and 99th percentile of the latency and the engine's own time
+            meanwhile, ms, (M,) each.
         title: what was measured.
 
     Returns:
@@ -161,7 +161,7 @@ def bench_chart(
     for color, (name, (rate, middle, late, engine)) in zip(_cycle(len(curves)), curves.items(), strict=True):
         lines.plot(rate, middle, marker="o", color=_rgb(color), label=f"{name}, median")
         lines.plot(rate, late, marker=".", linestyle=":", color=_rgb(color), label=f"{name}, 99th percentile")
-        lines.axhline(engine, linestyle="--", color=_rgb(color), alpha=0.6, label=f"{name}, engine alone")
+        lines.plot(rate, engine, linestyle="--", color=_rgb(color), alpha=0.6, label=f"{name}, engine alone")
     lines.set_ylim(bottom=0)
     _axes(lines, "node end to end", "images sent, Hz", "latency, ms")
     for axes in (bars, lines) if curves else (bars,):
