@@ -72,6 +72,12 @@ def values(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def changed(config: Any) -> dict[str, Any]:
+    """The leaf values of a configuration that are not the defaults, by dotted name."""
+    plain = {entry.name: entry.default for entry in entries(type(config))}
+    return {name: value for name, value in values(config).items() if value != plain[name]}
+
+
 def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings, as YAML gives them, to one level with dotted names."""
     flat: dict[str, Any] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from defeat_ros.demo.processes import Processes
+from defeat_ros.demo.processes import Processes, node_parameters, own_domain
 from defeat_ros.errors import DefeatError
 from defeat_ros.evaluation.load_figures import LoadFigures
 from defeat_ros.frame import Frame
@@ -20,7 +19,7 @@ from defeat_ros.inference.backends.check import frames_camera, read_frames
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.engine import DepthEngine
 from defeat_ros.inference.outputs import wanted_results
-from defeat_ros.settings import values
+from defeat_ros.settings import changed
 
 UNLIMITED = 1.5
 """Times the engine's rate: more than the node can take."""
@@ -110,14 +109,11 @@ def time_live(
         DefeatError: the node or the load could not run; the end of its log is quoted.
     """
     timer = EngineTimer(config, size_hw, topics)
-    plain = values(DepthConfig())
-    changed = {name: value for name, value in values(config).items() if value != plain[name]}
-    settings = [item for name, value in changed.items() for item in ("-p", f"{name}:={json.dumps(value)}")]
     loads, engine = list[LoadFigures](), list[float]()
     with tempfile.TemporaryDirectory(prefix="defeat-bench-") as folder:
-        processes = Processes(Path(folder) / "logs", 1 + os.getpid() % 100)
+        processes = Processes(Path(folder) / "logs", own_domain())
         try:
-            node = processes.start("node", "--ros-args", *settings)
+            node = processes.start("node", "--ros-args", *node_parameters(changed(config)))
             around = [timer()]
             for rate in (*rates, None):
                 asked = [str(rate or UNLIMITED / around[-1]), "--seconds", str(seconds), "--topics", *topics]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from defeat_ros.cli.common import Commands, engine_config, size
@@ -66,7 +66,6 @@ def _bench(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> None:
     """Raises ConfigError for a wrong number, before anything takes time."""
     from defeat_ros.inference.backends.choose import RUNTIMES
-    from defeat_ros.inference.outputs import TOPICS as KNOWN
 
     if options.rounds < LEAST_ROUNDS:
         raise ConfigError(f"--rounds is {options.rounds}, expected at least {LEAST_ROUNDS}")
@@ -75,8 +74,15 @@ def _check(options: argparse.Namespace) -> None:
     for name in options.backends:
         if name not in RUNTIMES:
             raise ConfigError(f"--backends has {name!r}, expected some of {', '.join(RUNTIMES)}")
-    for name in options.topics:
-        if name not in KNOWN or name == "depth/scale":  # which has no stamp
+    check_topics(options.topics)
+
+
+def check_topics(names: Sequence[str]) -> None:
+    """Raises ConfigError for what is no topic of the node, or has no stamp to measure it by."""
+    from defeat_ros.inference.outputs import TOPICS as KNOWN
+
+    for name in names:
+        if name not in KNOWN or name == "depth/scale":
             raise ConfigError(f"--topics has {name!r}, expected some of {', '.join(set(KNOWN) - {'depth/scale'})}")
 
 

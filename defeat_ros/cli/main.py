@@ -17,6 +17,7 @@ from defeat_ros.cli.bench import add_bench
 from defeat_ros.cli.common import engine_config, print_table, provenance_rows, size
 from defeat_ros.cli.evaluate import add_evaluate
 from defeat_ros.cli.process import add_process
+from defeat_ros.cli.soak import add_soak
 from defeat_ros.cli.train import add_export, add_train
 from defeat_ros.errors import DefeatError
 from defeat_ros.progress import progress_bar
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_process(add, _add_engine_options, _engine)
     add_bench(add, _add_engine_options)
+    add_soak(add, _add_engine_options)
     add_train(add)
     add_export(add)
     add_evaluate(add, _add_engine_options, _engine)

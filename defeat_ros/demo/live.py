@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from defeat_ros.demo.processes import Processes
+from defeat_ros.demo.processes import Processes, node_parameters, own_domain
 from defeat_ros.progress import progress_bar
 
 RECORDED = (
@@ -49,13 +48,12 @@ def run_live(folder: Path, seconds: float, parameters: Mapping[str, Any], domain
     Raises:
         DefeatError: a process could not start or failed; the end of its log is quoted.
     """
-    settings = [item for name, value in parameters.items() for item in ("-p", f"{name}:={json.dumps(value)}")]
     remappings = ["-r", "image:=/camera/image_raw", "-r", "camera_info:=/camera/camera_info"]
     topics = [*(f"/{name}" for name in RECORDED), "/diagnostics"]
     told = folder / "logs" / "player.json"
-    processes = Processes(folder / "logs", 1 + os.getpid() % 100 if domain is None else domain)
+    processes = Processes(folder / "logs", own_domain() if domain is None else domain)
     try:
-        processes.start("node", "--ros-args", *settings, *remappings)
+        processes.start("node", "--ros-args", *node_parameters(parameters), *remappings)
         processes.start("recorder", str(folder / "out"), "--topics", *topics)
         with progress_bar("starting the node", None):
             processes.wait(lambda: "ready" in processes.log("recorder").splitlines(), READY_TIMEOUT_S)

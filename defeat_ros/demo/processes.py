@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from defeat_ros.errors import DefeatError
 
 STOP_TIMEOUT_S = 60.0
+
+
+def own_domain() -> int:
+    """A ROS domain that hardly anybody else uses: what runs here and a robot beside it do not hear each other."""
+    return 1 + os.getpid() % 100
+
+
+def node_parameters(parameters: Mapping[str, Any]) -> list[str]:
+    """Parameters by name as ROS arguments."""
+    return [item for name, value in parameters.items() for item in ("-p", f"{name}:={json.dumps(value)}")]
 
 
 class Processes:
@@ -27,7 +39,6 @@ class Processes:
         folder.mkdir()
         self._folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        # A domain of its own, so that the demonstration and a robot beside it do not hear each other.
         # Without buffering, a log shows how far a process came.
         extra = {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONUNBUFFERED": "1"}
         self._environment = {**os.environ, **extra}
@@ -62,10 +73,14 @@ class Processes:
                 each_second()
             time.sleep(0.05)
 
+    def interrupt(self, name: str) -> None:
+        """Tell a process to end, as Ctrl-C would."""
+        self._running[name].send_signal(signal.SIGINT)
+
     def stop(self, name: str) -> None:
         """End a process as Ctrl-C would, and wait for it."""
+        self.interrupt(name)
         process = self._running.pop(name)
-        process.send_signal(signal.SIGINT)
         try:
             code = process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired as error:

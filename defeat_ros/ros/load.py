@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import struct
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +24,7 @@ from defeat_ros.evaluation.load_figures import LoadFigures
 from defeat_ros.inference.backends.check import frames_camera, read_frames
 from defeat_ros.inference.outputs import TOPICS
 from defeat_ros.ros.messages import FACTORY, message_class
+from defeat_ros.ros.proc import cpu_seconds, memory_mb
 from defeat_ros.ros.process import ros_process
 
 READY_S = 180.0
@@ -105,26 +104,16 @@ def measure(load: Load, rate: float, seconds: float, pid: int) -> LoadFigures:
     """
     count = max(2, round(rate * seconds))
     sent: list[tuple[int, float]] = []
-    began, cpu = time.perf_counter(), _cpu_seconds(pid)
+    began, cpu = time.perf_counter(), cpu_seconds(pid)
     for number in range(count):
         time.sleep(max(0.0, began + number / rate - time.perf_counter()))
         sent.append(load.send(number))
     while time.perf_counter() < max(load.last, sent[-1][1]) + QUIET_S and not load.complete(sent[-1][0]):
         time.sleep(0.005)
     spent = time.perf_counter() - began
-    cpu = (_cpu_seconds(pid) - cpu) / spent
+    cpu = (cpu_seconds(pid) - cpu) / spent
     answered = [(at, max(load.answers[stamp].values())) for stamp, at in sent if load.complete(stamp)]
-    return LoadFigures.of([at for _, at in sent], answered, cpu, _memory_mb(pid))
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _memory_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
-    return next(float(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
+    return LoadFigures.of([at for _, at in sent], answered, cpu, memory_mb(pid, peak=True))
 
 
 def warm_up(load: Load) -> None:

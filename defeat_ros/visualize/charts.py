@@ -169,6 +169,33 @@ def bench_chart(
     return _drawn(figure)
 
 
+def soak_chart(
+    hours: np.ndarray, panels: Sequence[tuple[str, str, Mapping[str, np.ndarray]]], title: str
+) -> np.ndarray:
+    """What a node took and did in the course of time.
+
+    Args:
+        hours: (N,) of the samples.
+        panels: four: title, unit, and name to values (N,).
+        title: what ran.
+
+    Returns:
+        (640, 1400, 3) uint8 RGB.
+
+    Raises:
+        OutputError: matplotlib is not installed.
+    """
+    figure = _figure(1400, 640)
+    figure.suptitle(title, color=_rgb(INK), fontsize=12)
+    for axes, (name, unit, series) in zip(figure.subplots(2, 2, sharex=True).flat, panels, strict=True):
+        for color, (label, values) in zip(_cycle(len(series)), series.items(), strict=True):
+            axes.plot(hours, values, color=_rgb(color), label=label, linewidth=1.2)
+        _axes(axes, name, "time, h", unit)
+        axes.set_ylim(0, 1.15 * max((float(np.nanmax(values)) for values in series.values()), default=1.0) or 1.0)
+        axes.legend(loc="lower right", facecolor=_rgb(BACKGROUND), edgecolor=_rgb(MUTED), labelcolor=_rgb(INK))
+    return _drawn(figure)
+
+
 def _figure(width: int, height: int) -> Any:
     try:
         from matplotlib.figure import Figure
