@@ -99,14 +99,15 @@ def soak_rows(soak: Soak) -> list[tuple[str, str]]:
     told = soak.figures
     dropped = "".join(f" + {number} {reason}" for reason, number in told.dropped.items())
     (before, after), (early, late) = told.memory_mb, told.latency_ms
+    most, end = (" and ".join(map(str, both)) for both in zip(told.threads, told.handles, strict=True))
     return [
         ("time", f"{told.seconds / 60:.1f} min, the bag {soak.loops} times"),
         ("frames", f"{told.received} received = {told.published} published{dropped} + {told.unaccounted} unaccounted"),
         ("lost before the node", "not known" if told.undelivered is None else str(told.undelivered)),
         ("memory", f"{before:.0f} to {after:.0f} MB, {told.slope_mb_per_1000:+.2f} MB per 1,000 published frames"),
         ("latency, median", f"{early:.0f} to {late:.0f} ms"),
-        ("threads, handles", f"at most {told.threads[0]}, {told.handles[0]}; at the end {told.threads[1]}, {told.handles[1]}"),
-    ]  # fmt: skip
+        ("threads, handles", f"at most {most}, at the end {end}"),
+    ]
 
 
 def soak_picture(soak: Soak) -> np.ndarray:

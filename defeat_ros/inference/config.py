@@ -84,6 +84,19 @@ class FeatureConfig:
 
 
 @dataclass(frozen=True)
+class DiagnosticsConfig:
+    """When /diagnostics warns."""
+
+    silence_s: float = option(2.0, "no image for longer than this: the camera is silent, s", minimum=0.1)
+    stall_s: float = option(2.0, "at work on one image for longer than this: stalled, an error, s", minimum=0.1)
+    superseded_share: float = option(
+        0.9, "more of the images of 10 s replaced by newer ones than this: a flood", minimum=0.0, maximum=1.0
+    )
+    latency_s: float = option(1.0, "results later than this, median of 10 s, s", minimum=0.0)
+    scale_age_s: float = option(10.0, "a scale that was not measured for longer than this, s", minimum=0.0)
+
+
+@dataclass(frozen=True)
 class DepthConfig:
     """Parameters of depth inference; the names are those of the ROS parameters and of the YAML keys."""
 
@@ -128,6 +141,7 @@ class DepthConfig:
     odometry: OdometryConfig = field(default_factory=OdometryConfig)
     points: PointsConfig = field(default_factory=PointsConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
+    diagnostics: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
 
     def __post_init__(self) -> None:
         if self.base_from_camera and len(self.base_from_camera) != 6:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import deque
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from defeat_ros.frame import ImageHealth, Odometry, Prediction, Scale
+from defeat_ros.inference.config import DepthConfig, DiagnosticsConfig
 from defeat_ros.inference.ledger import LedgerCounts
+from defeat_ros.ros.meter import Meter
+from defeat_ros.ros.proc import memory_mb
 from defeat_ros.ros.statistics import percentile
 
 OK, WARN, ERROR = 0, 1, 2
-STALE_S = 10.0
-"""A scale that was not measured for longer than this warns."""
 MISSING = {
     "auto": "no scale.camera_height_m (with camera_info), no odom_in while moving, and weights without metres",
     "camera_height": "seen no road, which also takes a camera_info",
     "odometry": "no odom_in while moving",
 }
 """What a scale waits for."""
-SILENCE_S = 2.0
-"""An active node without frames for longer than this warns."""
 
 
 @dataclass(frozen=True)
@@ -36,61 +33,15 @@ class Status:
     values: dict[str, str] = field(default_factory=dict)
 
 
-class Meter:
-    """Thread-safe rates and latencies over the last seconds, on the steady clock.
-
-    Sim time would show the rate of the recording at a replay, not what this machine does.
-    """
-
-    def __init__(self, window_s: float = 10.0, most: int = 2000) -> None:
-        self._window_s = window_s
-        self._lock = threading.Lock()
-        self._arrivals: deque[float] = deque(maxlen=most)
-        self._published: deque[tuple[float, float]] = deque(maxlen=most)
-        self._since = time.monotonic()
-
-    def restart(self) -> None:
-        """Forget the past, as at an activation."""
-        with self._lock:
-            self._arrivals.clear()
-            self._published.clear()
-            self._since = time.monotonic()
-
-    def arrive(self) -> float:
-        """An image arrived; returns the time to hand to `publish`."""
-        now = time.monotonic()
-        with self._lock:
-            self._arrivals.append(now)
-        return now
-
-    def publish(self, arrived: float) -> None:
-        """The results of the image that arrived then went out."""
-        now = time.monotonic()
-        with self._lock:
-            self._published.append((now, now - arrived))
-
-    def read(self) -> tuple[float, float, list[float]]:
-        """Input rate and output rate, Hz, and the sorted latencies, s, of the window."""
-        now = time.monotonic()
-        with self._lock:
-            start = now - self._window_s
-            arrivals = [t for t in self._arrivals if t >= start]
-            published = [(t, latency) for t, latency in self._published if t >= start]
-            span = max(min(self._window_s, now - self._since), 1e-3)
-        return len(arrivals) / span, len(published) / span, sorted(latency for _, latency in published)
-
-    def silence_s(self) -> float:
-        """Seconds since the last image, or since the start when there was none."""
-        with self._lock:
-            return time.monotonic() - (self._arrivals[-1] if self._arrivals else self._since)
-
-
-def frames_status(name: str, state: str, counts: LedgerCounts, meter: Meter, problem: str | None) -> Status:
+def frames_status(
+    name: str, state: str, counts: LedgerCounts, meter: Meter, problem: str | None, limits: DiagnosticsConfig
+) -> Status:
     """Where the frames went, how fast and how late.
 
     Args:
         state: lifecycle state, such as 'active'.
         problem: why the last frame failed, None while frames pass.
+        limits: what is a warning.
     """
     rate_in, rate_out, latencies = meter.read()
     values = {
@@ -103,14 +54,26 @@ def frames_status(name: str, state: str, counts: LedgerCounts, meter: Meter, pro
         "latency p50 (ms)": f"{percentile(latencies, 0.50) * 1e3:.1f}",
         "latency p99 (ms)": f"{percentile(latencies, 0.99) * 1e3:.1f}",
     }
-    level, message = OK, f"{rate_out:.1f} Hz"
-    if state != "active":
-        message = state
-    elif problem is not None:
-        level, message = ERROR, problem
-    elif meter.silence_s() > SILENCE_S:
-        level, message = WARN, f"no images for {meter.silence_s():.1f} s"
+    level, message = (OK, state) if state != "active" else _flow(meter, problem, limits)
     return Status(f"{name}: frames", level, message, values)
+
+
+def _flow(meter: Meter, problem: str | None, limits: DiagnosticsConfig) -> tuple[int, str]:
+    """What is wrong with the stream of an active node: the machine, the camera, or more images than it can take."""
+    rate_in, rate_out, latencies = meter.read()
+    (what, busy_s), silence_s = meter.longest_work(), meter.silence_s()
+    share, late_s = meter.superseded_share(), percentile(latencies, 0.5)
+    if busy_s > limits.stall_s:
+        return ERROR, f"stalled: {what} of one image has been going on for {busy_s:.1f} s"
+    if problem is not None:
+        return ERROR, problem
+    if silence_s > limits.silence_s:
+        return WARN, f"the camera is silent: no images for {silence_s:.1f} s"
+    if share > limits.superseded_share:
+        return WARN, f"a flood: {rate_in:.1f} Hz come in, {rate_out:.1f} Hz can be done"
+    if late_s > limits.latency_s:
+        return WARN, f"late: results come {late_s:.1f} s after their image"
+    return OK, f"{rate_out:.1f} Hz"
 
 
 def engine_status(name: str, info: Any | None, costs: Mapping[str, float], problem: str | None) -> Status:
@@ -134,6 +97,7 @@ def engine_status(name: str, info: Any | None, costs: Mapping[str, float], probl
         "backends_in_vain": "; ".join(info.warnings),
         "input size": f"{info.input_size[0]}x{info.input_size[1]}",
         **{f"{part} (ms)": f"{1e3 * seconds:.1f}" for part, seconds in list(costs.items())},
+        **memory_values(info.device),
     }
     if problem:
         return Status(f"{name}: engine", WARN, problem, values)
@@ -142,14 +106,25 @@ def engine_status(name: str, info: Any | None, costs: Mapping[str, float], probl
     return Status(f"{name}: engine", OK, f"{info.checkpoint} on {info.device}", values)
 
 
-def prediction_statuses(name: str, prediction: Prediction | None, mode: str) -> list[Status]:
-    """The scale, the image and the odometry of the latest frame; none before there is one. `mode` is scale.mode."""
+def memory_values(device: str) -> dict[str, str]:
+    """Memory of this process and of its device, MB."""
+    told = {"memory (MB)": f"{memory_mb(os.getpid()):.0f}"}
+    if device.startswith("cuda"):
+        import torch
+
+        free, total = torch.cuda.mem_get_info(device)
+        told["device memory (MB)"] = f"{(total - free) / 1e6:.0f} of {total / 1e6:.0f}"
+    return told
+
+
+def prediction_statuses(name: str, prediction: Prediction | None, config: DepthConfig) -> list[Status]:
+    """The scale, the image and the odometry of the latest frame; none before there is one."""
     if prediction is None:
         return []
     statuses = []
     if prediction.health is not None:
         statuses += [
-            _scale_status(name, prediction.scale, prediction.withheld, mode),
+            _scale_status(name, prediction.scale, prediction.withheld, config),
             _image_status(name, prediction.health),
         ]
     if prediction.odometry is not None:
@@ -157,7 +132,8 @@ def prediction_statuses(name: str, prediction: Prediction | None, mode: str) -> 
     return statuses
 
 
-def _scale_status(name: str, scale: Scale, withheld: str | None, mode: str) -> Status:
+def _scale_status(name: str, scale: Scale, withheld: str | None, config: DepthConfig) -> Status:
+    mode = config.scale.mode
     metres = scale.metres_per_unit
     values = {
         "metres per unit": "unknown" if metres is None else f"{metres:.4f}",
@@ -177,7 +153,7 @@ def _scale_status(name: str, scale: Scale, withheld: str | None, mode: str) -> S
         level, message = WARN, f"its sources contradict each other: {scale.warning}"
     elif scale.source == "learned":
         level, message = WARN, "learned in training only: give scale.camera_height_m or odom_in"
-    elif scale.age_s > STALE_S:
+    elif scale.age_s > config.diagnostics.scale_age_s:
         level, message = WARN, f"not measured for {scale.age_s:.0f} s"
     return Status(f"{name}: scale", level, message, values)
 

@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
@@ -20,8 +20,9 @@ from defeat_ros.frame import Prediction
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.ledger import Ledger, LedgerCounts
 from defeat_ros.ros.camera import CameraInput
-from defeat_ros.ros.diagnostics import Meter, diagnostic_array, engine_status, frames_status, prediction_statuses
+from defeat_ros.ros.diagnostics import diagnostic_array, engine_status, frames_status, prediction_statuses
 from defeat_ros.ros.lifecycle import GuardedLifecycleNode
+from defeat_ros.ros.meter import Meter
 from defeat_ros.ros.odometry_input import OdometryInput
 from defeat_ros.ros.outputs import Outputs
 from defeat_ros.ros.params import Parameters
@@ -29,6 +30,9 @@ from defeat_ros.ros.process import run_node
 from defeat_ros.ros.resets import Resets
 from defeat_ros.ros.silence import SilenceWatch
 from defeat_ros.ros.worker import LatestWorker
+
+X = TypeVar("X")
+Y = TypeVar("Y")
 
 NO_IMAGE = np.zeros((1, 1, 3), np.uint8)
 REPEAT_WARNING_S = 30.0
@@ -79,7 +83,10 @@ class DepthNode(GuardedLifecycleNode):
         self._ledger = Ledger()
         self._meter = Meter()
         self._worker: LatestWorker[Arrival, HalfDone] = LatestWorker(
-            self._perceive, self._conclude, self._discarded, "depth_worker"
+            self._timed("decoding and the networks", self._perceive),
+            self._timed("odometry, confidence and publishing", self._conclude),
+            self._discarded,
+            "depth_worker",
         )
         self._config: DepthConfig | None = None
         self._engine: Any | None = None
@@ -212,6 +219,8 @@ class DepthNode(GuardedLifecycleNode):
 
     def _discarded(self, arrival: Arrival, reason: str) -> None:
         self._ledger.drop(reason)
+        if reason == "superseded":
+            self._meter.supersede()
 
     def _on_timer(self) -> None:
         self._publish_diagnostics()
@@ -222,19 +231,25 @@ class DepthNode(GuardedLifecycleNode):
     def _publish_diagnostics(self) -> None:
         name, info = self.get_name(), self._engine.info if self._engine is not None else None
         costs = self._engine.costs.seconds if self._engine is not None else {}
+        config = self._config or DepthConfig()
         statuses = [
-            frames_status(name, self.state, self.counts, self._meter, self._frame_problem),
+            frames_status(name, self.state, self.counts, self._meter, self._frame_problem, config.diagnostics),
             engine_status(name, info, costs, self.configure_problem),
-            *prediction_statuses(
-                name,
-                self._latest if self.state == "active" else None,
-                self._config.scale.mode if self._config is not None else "none",
-            ),
+            *prediction_statuses(name, self._latest if self.state == "active" else None, config),
         ]
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(diagnostic_array(statuses, stamp, info.device if info else ""))
 
     # Worker's threads.
+
+    def _timed(self, what: str, step: Callable[[X], Y]) -> Callable[[X], Y]:
+        """The step, known to the meter while it runs: one that never ends must show."""
+
+        def run(item: X) -> Y:
+            with self._meter.work(what):
+                return step(item)
+
+        return run
 
     def _perceive(self, arrival: Arrival) -> HalfDone | None:
         """The first thread: decode and run the networks; None where nothing is to be published."""

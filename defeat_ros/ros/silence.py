@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from defeat_ros.ros.camera import CameraInput
-from defeat_ros.ros.diagnostics import Meter
+from defeat_ros.ros.meter import Meter
 
 WARN_AFTER_S = 5.0
 REPEAT_AFTER_S = 30.0
