@@ -50,5 +50,9 @@ class BackendError(DefeatError):
     """A device or runtime was asked for that this machine does not have."""
 
 
+class SecurityError(DefeatError):
+    """The environment asks for a security that ROS would not give."""
+
+
 class TrainingError(DefeatError):
     """Training cannot go on: it has collapsed, met a number that is not finite, or its state is damaged."""

@@ -80,10 +80,10 @@ def _play(bag: BagReader, options: argparse.Namespace, line: Sequence[str]) -> i
     from defeat_ros.ros.bag_player import BagPlayer
     from defeat_ros.ros.process import ros_process
 
-    if options.summary:
-        _write(options.summary, "")  # not only after playing should it turn out that this cannot be done
     stop = threading.Event()
     with ros_process(["play", *line], stop):
+        if options.summary:
+            _write(options.summary, "")  # not only after playing should it turn out that this cannot be done
         node = Node("bag_player", start_parameter_services=False)
         try:
             player = BagPlayer(node, bag, options.topics, options.clock, stop)

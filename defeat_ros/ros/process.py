@@ -14,6 +14,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from defeat_ros.ros.dds import use_large_messages
+from defeat_ros.ros.security import check_security
 
 LOOK_FOR_SIGNALS_S = 0.2
 """Python handles signals between two waits of the middleware, so this is how late it may be."""
@@ -55,7 +56,8 @@ def ros_process(args: Sequence[str] | None = None, stop: threading.Event | None 
             block off, at the latest when `rclpy` returns to Python. ROS stays up until the block has ended.
 
     Raises:
-        SystemExit: the ROS arguments cannot be used; one line on stderr, status 1.
+        SystemExit: the ROS arguments cannot be used, or all would go out unsecured though the environment asks for
+            security; one line on stderr, status 1.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt if stop is None else lambda *_: stop.set())
@@ -70,6 +72,8 @@ def ros_process(args: Sequence[str] | None = None, stop: threading.Event | None 
 def _connected(args: Sequence[str] | None) -> Iterator[None]:
     use_large_messages()
     try:
+        for line in check_security(args):
+            print(f"warning: {line}", file=sys.stderr)
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:
         raise SystemExit(f"cannot start ROS: {' '.join(str(error).split())}") from error

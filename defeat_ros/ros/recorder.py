@@ -151,7 +151,7 @@ def main(args: Sequence[str] | None = None) -> int:
         parser().error("expected --topics or --all-under")
     stop = threading.Event()
     try:
-        with BagWriter(options.bag) as writer, ros_process(["record", *line], stop):
+        with ros_process(["record", *line], stop), BagWriter(options.bag) as writer:
             recorder = BagRecorder(writer, options.topics, options.all_under)
             try:
                 record(recorder, stop, lambda: print("ready", flush=True))
