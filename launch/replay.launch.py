@@ -4,7 +4,6 @@ Every argument of depth.launch.py can be given too.
 """
 
 import shutil
-import sys
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
@@ -12,6 +11,8 @@ from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, OpaqueFunction, TimerAction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
+
+from defeat_ros.startup import module_command
 
 WAIT_S = "60"
 """How long our own player waits for the node, as an argument of it."""
@@ -39,7 +40,7 @@ def has_ros2_bag() -> bool:
 def player(context: LaunchContext) -> list[Action]:
     """`ros2 bag play` once the node has had time to load, else our own player, which waits until it has."""
     with_ros2_bag = has_ros2_bag()
-    own = [sys.executable, "-m", "defeat_ros.cli", "play", "--wait-for-subscribers", WAIT_S]
+    own = module_command("defeat_ros.cli", "play", "--wait-for-subscribers", WAIT_S)
     loop = LaunchConfiguration("loop").perform(context).lower() == "true"
     process = ExecuteProcess(
         cmd=[

@@ -25,6 +25,8 @@ from launch.launch_description_sources import (
 )
 from launch.utilities import perform_substitutions
 
+from defeat_ros.startup import module_command
+
 LAUNCH = Path(__file__).resolve().parents[1] / "launch"
 ARGUMENTS = [
     *("image", "camera_info", "image_transport", "checkpoint", "params_file", "namespace"),
@@ -202,6 +204,6 @@ def test_replay_plays_by_itself_without_ros2_bag(prefix: Prefix) -> None:
     context.launch_configurations.update(bag="night drive", rate="0.5", loop="false", delay="10.0")
     (process,) = load("replay.launch.py").player(context)
     assert isinstance(process, ExecuteProcess)
-    own = [sys.executable, "-m", "defeat_ros.cli", "play", "--wait-for-subscribers", "60"]
+    own = module_command("defeat_ros.cli", "play", "--wait-for-subscribers", "60")
     line = [perform_substitutions(context, part) for part in process.cmd]
     assert line == [*own, "night drive", "--clock", "--rate", "0.5"]

@@ -21,11 +21,13 @@ from defeat_ros.cli.soak import add_soak
 from defeat_ros.cli.train import add_export, add_train
 from defeat_ros.errors import DefeatError
 from defeat_ros.progress import progress_bar
+from defeat_ros.startup import guard_umask, module_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command; see `defeat-ros --help`."""
     line = list(sys.argv[1:] if arguments is None else arguments)
+    guard_umask()
     try:
         if line[:1] == ["play"]:  # has a command line of its own
             return _play(line[1:])
@@ -195,7 +197,7 @@ def _infer(options: argparse.Namespace) -> None:
 
 def _play(arguments: Sequence[str]) -> int:
     """A process of its own: rclpy stays out of the command line."""
-    with subprocess.Popen([sys.executable, "-m", "defeat_ros.ros.player", *arguments]) as player:
+    with subprocess.Popen(module_command("defeat_ros.ros.player", *arguments)) as player:
         while True:
             try:
                 return player.wait()

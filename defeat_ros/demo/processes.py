@@ -6,13 +6,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from defeat_ros.errors import DefeatError
+from defeat_ros.startup import module_command
 
 STOP_TIMEOUT_S = 60.0
 
@@ -44,7 +44,7 @@ class Processes:
         self._environment = {**os.environ, **extra}
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
-        line = [sys.executable, "-m", f"defeat_ros.ros.{name}", *arguments]
+        line = module_command(f"defeat_ros.ros.{name}", *arguments)
         with (self._folder / f"{name}.log").open("wb") as log:
             # A session of its own: Ctrl-C reaches the demonstration alone, which then stops them in order.
             process = subprocess.Popen(

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from defeat_ros.inference.cores import own_cores, share_cores
 from defeat_ros.inference.fleet import Event, Lost, Progress
 from defeat_ros.inference.fleet_job import Job, Orders, do_job
+from defeat_ros.startup import guard_umask, module_command
 
 PATIENCE_S = 10.0
 """Time for a worker to end when told to."""
@@ -84,7 +85,7 @@ class _Process:
         # A new interpreter, as torch's threads do not survive a fork; in a session of its own, for Ctrl-C on the
         # terminal is for the one who ends the workers.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(theirs.fileno()), str(threads)],
+            module_command(__name__, str(theirs.fileno()), str(threads)),
             stdin=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
@@ -129,6 +130,7 @@ class _Process:
 
 def main(handle: int, threads: int) -> None:
     """The life of a worker: bags come in on the line, progress and outcomes go out, until it breaks."""
+    guard_umask()
     line = Connection(handle)
     with own_cores(threads), contextlib.suppress(EOFError, OSError):
         while True:

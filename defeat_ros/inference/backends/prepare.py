@@ -27,6 +27,7 @@ from defeat_ros.inference.backends.model_cache import CacheEntry, ModelCache
 from defeat_ros.inference.backends.protocol import Runtime, features_problem
 from defeat_ros.networks import DeFeatNet, blocks, depth_net, feat_net, padding, pose_net
 from defeat_ros.networks.blocks import SPP_BRANCHES
+from defeat_ros.startup import module_command
 
 
 @dataclass
@@ -211,7 +212,7 @@ def command(choice: Choice, source: Source, cache: ModelCache) -> list[str]:
         "choice": asdict(choice),
         "cache": str(cache.folder.absolute()),
     }
-    return [sys.executable, "-m", __spec__.name, json.dumps(told)]
+    return module_command(__spec__.name, json.dumps(told))
 
 
 if __name__ == "__main__":
