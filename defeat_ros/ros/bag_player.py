@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter, deque
@@ -22,6 +23,7 @@ CLOCK_PERIOD_S = 0.005
 # The publisher learns of a match before the subscriber does; what goes out in between is lost to best effort.
 SETTLE_S = 0.3
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+NAME = re.compile(r"[A-Za-z0-9_/]+")
 REMEMBERED = 20_000
 """Messages of which the lateness is kept, the latest; a loop may go on for days."""
 
@@ -103,9 +105,12 @@ class BagPlayer:
     def _advertise(self, name: str, type_name: str) -> None:
         try:
             kind = message_class(type_name)
-        except LookupError as error:
-            self.skipped[name] = str(error)
-            self._node.get_logger().warning(f"'{name}' is not played: {error}")
+            if not NAME.fullmatch(name):
+                raise LookupError("its name is none of a topic, expected letters, digits, _ and /")
+            self._node.resolve_topic_name(name)  # knows the rest of the rules
+        except (LookupError, RuntimeError) as error:
+            self.skipped[name] = " ".join(str(error).split())
+            self._node.get_logger().warning(f"{name!r} is not played: {self.skipped[name]}")
             return
         latched = name.endswith("/tf_static")
         durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
