@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from typing import Any
 MANIFEST = "manifest.json"
 KEPT = 12
 """Entries; of older ones the least recently used are removed."""
+_ENTRY = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -34,33 +37,34 @@ class ModelCache:
     """A folder of entries, each named by a hash of the facts that it depends on.
 
     Whatever goes wrong with the disk costs time, not the engine: an entry that cannot be read or does not match its
-    own checksums is not there, and one that cannot be written is not kept. Processes may share the folder.
+    own checksums is not there, and one that cannot be written is not kept. Processes may share the folder. A compiled
+    model is as good as code: nothing is kept in or taken from a folder that somebody else can change.
 
     Args:
         folder: made for the user alone when something is stored; None takes the user's cache folder.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+        told = os.environ.get("XDG_CACHE_HOME", "")
+        base = Path(told if os.path.isabs(told) else "~/.cache")  # noqa: PTH117 - as its specification has it
         try:
-            self.folder = folder or base.expanduser() / "defeat_ros" / "models"
+            self.folder = (folder or base.expanduser() / "defeat_ros" / "models").absolute()
         except RuntimeError:  # a user without a home
-            self.folder = Path(tempfile.gettempdir()) / f"defeat_ros-{os.getuid()}"
+            self.folder = Path(tempfile.gettempdir()).absolute() / f"defeat_ros-{os.getuid()}"
 
     def usable(self) -> bool:
-        """Whether something can be stored."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError:
-            return False
-        return os.access(self.folder, os.W_OK | os.X_OK)
+        """Whether something can be stored, where nobody else can change it."""
+        return _make_private(self.folder) and os.access(self.folder, os.W_OK | os.X_OK)
 
     def load(self, facts: Mapping[str, Any]) -> CacheEntry | None:
         """The entry that was stored for these facts, None where there is none that is whole."""
         path = self._path(facts)
         try:
+            # First of all: what somebody else can write may change between this look and the next.
+            if not (_private(self.folder) and _ours(path)):
+                return None
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-            if manifest["facts"] != _plain(facts) or not _ours(path):
+            if manifest["facts"] != _plain(facts):
                 return None
             files = {name: (path / name).read_bytes() for name in manifest["files"] if Path(name).name == name}
             if {name: _sha256(data) for name, data in files.items()} != manifest["files"]:
@@ -79,8 +83,9 @@ class ModelCache:
             "notes": entry.notes,
         }
         scratch = None
+        if not _make_private(self.folder):
+            return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))  # mode 0700
             for name, data in entry.files.items():
                 (scratch / name).write_bytes(data)
@@ -98,14 +103,47 @@ class ModelCache:
         return self.folder / _sha256(json.dumps(_plain(facts), sort_keys=True).encode())[:32]
 
     def _prune(self) -> None:
-        entries = [path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        entries = [path for path in self.folder.iterdir() if _ENTRY.fullmatch(path.name) and path.is_dir()]
         for path in sorted(entries, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
             shutil.rmtree(path, ignore_errors=True)
 
 
 def _ours(path: Path) -> bool:
-    """Whether nobody else can have written there: a compiled model is as good as code."""
-    return all(p.stat().st_uid == os.getuid() and not p.stat().st_mode & 0o022 for p in (path, *path.iterdir()))
+    """Whether nobody else can have written a folder and the files in it, none of which is a link."""
+    states = [one.lstat() for one in (path, *path.iterdir())]
+    return all(
+        state.st_uid == os.getuid() and not state.st_mode & 0o022 and not stat.S_ISLNK(state.st_mode)
+        for state in states
+    )
+
+
+def _private(folder: Path) -> bool:
+    """Whether a folder is for its user alone to write, and nobody else can put another one in its place.
+
+    Raises:
+        OSError: it is not there.
+    """
+    for path in (folder, *folder.parents):
+        link, state = path.lstat(), path.stat()
+        if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.getuid()):
+            return False
+        if state.st_mode & stat.S_IWOTH and not state.st_mode & stat.S_ISVTX:
+            return False
+    state = folder.stat()
+    return stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid() and not state.st_mode & 0o022
+
+
+def _make_private(folder: Path) -> bool:
+    """Make a folder, and those above it that are missing, for the user alone; whether it is so now."""
+    try:
+        for path in reversed((folder, *folder.parents)):
+            path.mkdir(mode=0o700, exist_ok=True)
+        state = folder.stat()
+        if state.st_uid == os.getuid() and state.st_mode & 0o077:  # made by a version before, with a loose umask
+            folder.chmod(0o700)
+        return _private(folder)
+    except OSError:
+        return False
 
 
 def _sha256(data: bytes) -> str:
