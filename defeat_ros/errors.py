@@ -1,6 +1,11 @@
 """The errors a user can cause. The command line prints each as one line and exits with 1."""
 
 
+def shown(text: object) -> str:
+    """A message as one line for a terminal: what it quotes of a stranger's file may hold control characters."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 class DefeatError(Exception):
     """Base of every declared error; the message quotes the offending value and says what was expected."""
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from defeat_ros.errors import ConfigError
+from defeat_ros.errors import ConfigError, shown
 
 if TYPE_CHECKING:
     from defeat_ros.inference.config import DepthConfig
@@ -119,9 +120,9 @@ def _figures(scores: Any) -> str:
 
 def print_table(title: str, rows: Sequence[tuple[str, Any]]) -> None:
     """Print names and values as a table on stdout."""
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(title=Text(shown(title), style="table.title"), title_justify="left", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")  # a hash is worth nothing cut short
     for name, value in rows:
-        table.add_row(name, str(value))
+        table.add_row(Text(shown(name)), Text(shown(value)))  # not markup: a weight file can say anything
     Console().print(table)

@@ -19,7 +19,7 @@ from defeat_ros.cli.evaluate import add_evaluate
 from defeat_ros.cli.process import add_process
 from defeat_ros.cli.soak import add_soak
 from defeat_ros.cli.train import add_export, add_train
-from defeat_ros.errors import DefeatError
+from defeat_ros.errors import DefeatError, shown
 from defeat_ros.progress import progress_bar
 from defeat_ros.startup import guard_umask, module_command
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(line)
         return int(options.run(options) or 0)
     except DefeatError as error:
-        print(f"defeat-ros: {error}", file=sys.stderr)
+        print(f"defeat-ros: {shown(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("defeat-ros: interrupted", file=sys.stderr)
@@ -172,7 +172,7 @@ def _convert(options: argparse.Namespace) -> None:
             progress=advance,
         )
     for name, reason in summary.skipped:
-        print(f"skipped {name}: {reason}", file=sys.stderr)
+        print(f"skipped {shown(name)}: {reason}", file=sys.stderr)
     if summary.camera_info_topic is None:
         print("the camera is not known: the bag has no camera_info (see --intrinsics)", file=sys.stderr)
     print(f"{summary.frames} frames in {options.out}, {len(summary.skipped)} skipped")
@@ -189,7 +189,7 @@ def _infer(options: argparse.Namespace) -> None:
     with progress_bar("inferring", None) as advance:
         done, skipped = picture_frames(engine, frames, options.out, advance)
     for line in skipped:
-        print(f"skipped {line}", file=sys.stderr)
+        print(f"skipped {shown(line)}", file=sys.stderr)
     print(f"{done} frames pictured in {options.out}, {len(skipped)} skipped")
     if not done:
         raise DefeatError("no frame could be pictured")

@@ -7,6 +7,8 @@ message is in memory at a time. MCAP and ROS 1 files have modules of their own b
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sqlite3
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -140,10 +142,7 @@ class SqliteScan(Scan):
 
     def walk(self) -> Iterator[Record]:
         self.readable, self.complete = 0, False
-        # A write-ahead log holds what a killed recorder had not yet moved over; an immutable database ignores it.
-        log = self.path.with_name(self.path.name + "-wal")
-        options = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
-        connection = sqlite3.connect(f"{self.path.resolve().as_uri()}?{options}", uri=True)
+        connection = _connect(self.path)
         try:
             # Without this SQLite refuses a file that is shorter than its header says.
             connection.execute("PRAGMA writable_schema=ON")
@@ -172,6 +171,28 @@ class SqliteScan(Scan):
             style, text = definitions.get(kind, ("", ""))
             found[key] = Channel(topic, kind, encoding, text, formats.get(style, ""))
         return found
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # A write-ahead log holds what a killed recorder had not yet moved over; an immutable database ignores it.
+    log = path.with_name(path.name + "-wal")
+    options = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+    return sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True)
+
+
+_COMPUTED = re.compile(r"\bvirtual\b|\bgenerated\b|\bas\s*\(", re.IGNORECASE)
+
+
+def what_is_computed(path: Path) -> str | None:
+    """What of a database is no plain data, None for nothing: a view may compute forever, and take all memory."""
+    # Whatever is too damaged for this is so for the readers as well; SQLite's own messages may be no UTF-8 then.
+    with contextlib.suppress(sqlite3.Error, ValueError), contextlib.closing(_connect(path)) as connection:
+        connection.text_factory = lambda data: data.decode(errors="replace")
+        connection.execute("PRAGMA writable_schema=ON")  # as the scan does, which then reads past what is malformed
+        for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
+            if kind not in ("table", "index") or _COMPUTED.search(str(sql)):
+                return f"the {kind} {str(name)!r:.80}, which is computed"
+    return None
 
 
 def ros2_name(name: str) -> str:

@@ -1,14 +1,13 @@
 """Opening bag files of every kind: with rosbags where it can, with a scan from the start where it cannot.
 
-One of the two modules that import rosbags (the other is `bag_writer.py`). Whatever rosbags raises on damaged input
-ends here.
+One of the three modules that import rosbags (the others are `bag_types.py` and `bag_writer.py`). Whatever rosbags
+raises on damaged input ends here.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,15 @@ import yaml
 from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
-from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
 
-from defeat_ros.data.bag_recovery import Channel, Record, Scan, SqliteScan, Storage, Unusable
+from defeat_ros.data.bag_recovery import Channel, Record, Scan, SqliteScan, Storage, Unusable, what_is_computed
 from defeat_ros.data.bag_recovery_mcap import McapScan
 from defeat_ros.data.bag_recovery_ros1 import Ros1Scan
+from defeat_ros.data.bag_types import Types, one_line
 from defeat_ros.data.folder import natural_key
-from defeat_ros.errors import MessageError, SourceError
+from defeat_ros.errors import SourceError
+
+__all__ = ["Intact", "Types", "open_storages"]
 
 _KINDS: dict[bytes, tuple[str, type[Scan]]] = {
     b"\x89MCAP0\r\n": (".mcap", McapScan),
@@ -50,7 +50,7 @@ def open_storages(path: Path) -> list[Storage]:
         try:
             return [Intact(Ros2Reader(path), path, None)]
         except Exception as error:
-            raise SourceError(f"compressed bag {path} cannot be read: {_one_line(error)}") from None
+            raise SourceError(f"compressed bag {path} cannot be read: {one_line(error)}") from None
     if not any(file.exists() for file in files):  # files that were renamed: the metadata tell of others
         found = [file for pattern in ("*.mcap", "*.db3") for file in path.glob(pattern)]
         files = sorted(found, key=natural_key)
@@ -93,6 +93,8 @@ def _open_part(path: Path) -> Storage:
 def _open_file(path: Path, called: str) -> Storage:
     """Opens a file; errors speak of it as `called`."""
     try:
+        if not path.is_file():  # opening a pipe waits for its other end
+            raise SourceError(f"{called} cannot be read: it is no regular file")
         with path.open("rb") as file:
             magic = file.read(8)
     except OSError as error:
@@ -102,10 +104,14 @@ def _open_file(path: Path, called: str) -> Storage:
     if magic not in _KINDS:
         raise SourceError(f"{called} is no MCAP, rosbag2 database (.db3) or ROS 1 bag: it begins with {magic!r}")
     suffix, scan = _KINDS[magic]
+    if scan is SqliteScan and (computed := what_is_computed(path)):
+        raise SourceError(f"{called} has {computed}, expected plain tables as recorders make them")
     log = path.with_name(path.name + "-wal")
     try:
-        # rosbags goes by the name's end, and ignores the write-ahead log that a killed recorder leaves.
-        if path.suffix == suffix and not (log.exists() and log.stat().st_size):
+        # rosbags goes by the name's end, ignores the write-ahead log that a killed recorder leaves, and takes a name
+        # for an address, in which these signs mean something: it would open another file.
+        odd = scan is SqliteScan and not {*"?#%"}.isdisjoint(str(path))
+        if path.suffix == suffix and not odd and not (log.exists() and log.stat().st_size):
             return Intact(Ros1Reader(path) if suffix == ".bag" else Ros2Reader(path), path, scan)
     except PermissionError:
         raise SourceError(f"{called} cannot be read: permission denied") from None
@@ -120,7 +126,7 @@ def _scan(kind: type[Scan], path: Path, called: str) -> Scan:
     except OSError as error:
         raise SourceError(f"{called} cannot be read: {error.strerror}") from None
     except Exception as error:
-        raise SourceError(f"{called} cannot be read: {_one_line(error)}") from None
+        raise SourceError(f"{called} cannot be read: {one_line(error)}") from None
     if not found.counts and not found.complete:
         raise SourceError(f"{called} is damaged: none of its {found.size:,} bytes holds a readable message")
     return found
@@ -154,7 +160,7 @@ class Intact:
             except StopIteration:
                 return
             except Exception as error:
-                failure = _one_line(error)
+                failure = one_line(error)
                 break
             if stamp != last:
                 last = stamp
@@ -183,79 +189,3 @@ def _channel(connection: Any) -> Channel:
     encoding = getattr(connection.ext, "serialization_format", "ros1")
     definition = connection.msgdef
     return Channel(connection.topic, connection.msgtype, encoding, definition.data, _FORMATS.get(definition.format, ""))
-
-
-class Types:
-    """Deserialises messages by the definitions in the bag, each type on its own: a strange one harms no other."""
-
-    def __init__(self) -> None:
-        self._stores: dict[tuple[Channel, bool], Typestore] = {}
-
-    def message(self, channel: Channel, data: bytes) -> Any:
-        """The message as an object.
-
-        Raises:
-            MessageError: its type or encoding is not known, or the bytes do not fit the type.
-        """
-
-        def decode(store: Typestore) -> Any:
-            read = store.deserialize_ros1 if channel.encoding == "ros1" else store.deserialize_cdr
-            return read(data, channel.type)
-
-        return self._guarded(channel, decode)
-
-    def cdr(self, channel: Channel, data: bytes) -> bytes:
-        """The message as ROS 2 serialises it.
-
-        Raises:
-            MessageError: it is a ROS 1 message of unknown type or wrong length.
-        """
-        if channel.encoding != "ros1":
-            return data
-        # The conversion wants the ROS 2 definitions: it skips the sequence number that ROS 1 has in its headers.
-        return bytes(self._guarded(channel, lambda store: store.ros1_to_cdr(data, channel.type), ros1=False))
-
-    def _guarded(self, channel: Channel, use: Callable[[Typestore], Any], ros1: bool | None = None) -> Any:
-        if channel.encoding not in ("cdr", "ros1"):
-            raise MessageError(f"messages of {channel.topic} are {channel.encoding!r}, expected cdr or ros1")
-        try:
-            return use(self._store(channel, channel.encoding == "ros1" if ros1 is None else ros1))
-        except MessageError:
-            raise
-        except Exception as error:  # rosbags runs generated code on what may be anything
-            text = f"message of {channel.topic} cannot be read as {channel.type}: {_one_line(error)}"
-            raise MessageError(text) from None
-
-    def _store(self, channel: Channel, ros1: bool) -> Typestore:
-        if (channel, ros1) not in self._stores:
-            self._stores[channel, ros1] = _typestore(channel, ros1)
-        return self._stores[channel, ros1]
-
-
-def _typestore(channel: Channel, ros1: bool) -> Typestore:
-    """Types with the definition in the bag, or the well-known ones where it has none or converts to ROS 2."""
-    default = get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_KILTED)
-    known = channel.type in default.types
-    converts = channel.encoding == "ros1" and not ros1
-    if known and (converts or not channel.definition.strip()):
-        return default
-    if not channel.definition.strip():
-        raise MessageError(f"type {channel.type!r} of {channel.topic} is not known, and the bag does not define it")
-    try:
-        types: dict[str, Any] = {}
-        if channel.definition_format == "idl":
-            for part in re.split(r"(?m)^={80}\n(?:IDL: .*\n)?", channel.definition):
-                types.update(get_types_from_idl(part) if part.strip() else {})
-        else:
-            types = get_types_from_msg(channel.definition, channel.type)
-        store = default if converts else get_typestore(Stores.EMPTY)
-        store.register({name: types[name] for name in types if name not in store.types})
-    except Exception:
-        if known:
-            return default
-        raise
-    return store
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

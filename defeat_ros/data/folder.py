@@ -193,6 +193,8 @@ def read_image(path: Path) -> np.ndarray:
         MessageError: it is damaged or no image.
     """
     try:
+        if not path.is_file():  # opening a pipe waits for its other end
+            raise MessageError(f"image {path} is no regular file")
         data = path.read_bytes()
     except OSError as error:
         raise MessageError(f"image {path} cannot be read: {error.strerror}") from None
@@ -215,7 +217,7 @@ def natural_key(path: Path) -> list[tuple[int, int, str]]:
 
 
 def _images(folder: Path) -> list[Path]:
-    if folder.is_file():
+    if not folder.is_dir():
         return [folder]
     visible = (path for path in folder.iterdir() if not path.name.startswith("."))
     images = sorted((path for path in visible if path.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +15,19 @@ from defeat_ros.data.folder import FrameSource, SourceItem, Thinner
 from defeat_ros.errors import SourceError
 from defeat_ros.frame import EPOCH_NS, CameraIntrinsics, Frame
 
+# Formats of files that only tell where others are: in other folders, or on a network.
+REFERRING = {
+    *("concat", "dash", "hls", "imf", "image2", "lavfi", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest")
+}
+
 
 class VideoSource(FrameSource):
     """The frames of a video with its own times, from EPOCH_NS on.
 
+    Nothing but the file itself is opened, whatever it or its name says.
+
     Args:
-        path: anything FFmpeg reads.
+        path: anything FFmpeg reads, other than lists of other files.
         fps: about how many frames per second to keep; None for all.
         camera: its camera.
 
@@ -88,10 +96,19 @@ class VideoSource(FrameSource):
                 frame_number += 1
 
     def _open(self) -> Any:
+        if not self._path.is_file():  # opening a pipe waits for its other end
+            raise SourceError(f"video {self._path} cannot be read: it is no regular file")
+        only = {
+            "protocol_whitelist": "file",
+            "format_whitelist": ",".join(sorted(av.formats_available - REFERRING)),
+        }
         try:
-            container = av.open(str(self._path))
+            # Without the prefix a name such as 'concat:a' or 'http:b' would be taken for an address.
+            container = av.open(f"file:{self._path}", options=only)
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
+            if getattr(error, "errno", None) == errno.EINVAL:
+                reason = "it is no video itself, but tells of other files or of a network"
             raise SourceError(f"video {self._path} cannot be read: {reason}") from None
         if not container.streams.video:
             container.close()

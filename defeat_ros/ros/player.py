@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from defeat_ros.data.bag import BagReader
-from defeat_ros.errors import BackendError, DefeatError, OutputError
+from defeat_ros.errors import BackendError, DefeatError, OutputError, shown
 from defeat_ros.progress import progress_bar
 
 
@@ -60,7 +60,7 @@ def main(args: Sequence[str] | None = None) -> int:
         with BagReader(options.bag) as bag:
             return _play(bag, options, line)
     except DefeatError as error:
-        print(f"defeat-ros play: {error}", file=sys.stderr)
+        print(f"defeat-ros play: {shown(error)}", file=sys.stderr)
         return 1
 
 

@@ -18,7 +18,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 
 from defeat_ros.data.bag import BagWriter
-from defeat_ros.errors import DefeatError
+from defeat_ros.errors import DefeatError, shown
 from defeat_ros.ros.messages import message_class
 from defeat_ros.ros.process import ros_process
 
@@ -160,7 +160,7 @@ def main(args: Sequence[str] | None = None) -> int:
             if recorder.error is not None:
                 raise recorder.error
     except DefeatError as error:
-        print(f"recorder: {error}", file=sys.stderr)
+        print(f"recorder: {shown(error)}", file=sys.stderr)
         return 1
     print(json.dumps({"messages": dict(recorder.counts), "missing": recorder.missing}), flush=True)
     return 0
