@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +18,11 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from defeat_ros.frame import CameraIntrinsics, Prediction, Scale
@@ -25,15 +30,34 @@ from defeat_ros.inference.costs import Costs
 from defeat_ros.inference.engine import EngineInfo
 from defeat_ros.inference.measured_motion import MeasuredMotion
 from defeat_ros.ros.messages import FACTORY, message_class
+from defeat_ros.ros.node import DepthNode
 
+IMAGE, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 ROOT = Path(__file__).resolve().parent.parent
 _domains = itertools.count(os.getpid() * 7)
+_held: dict[int, Any] = {}
+"""Lock files by domain: runs beside this one stay on others, else each would hear the other's nodes."""
+HELD = 25
 
 
 def new_domain() -> int:
-    """A ROS domain that no other test of this run uses; 1 to 100, below the ports that Linux gives to clients."""
-    return 1 + next(_domains) % 100
+    """A ROS domain of 1 to 100 (below the ports that Linux gives to clients) that this run did not use lately."""
+    if len(_held) == HELD:
+        oldest = next(iter(_held))
+        _held[oldest] = _held.pop(oldest)
+        return oldest
+    for _ in range(100):
+        domain = 1 + next(_domains) % 100
+        lock = (Path(tempfile.gettempdir()) / f"defeat_ros_test_domain_{domain}").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        _held[domain] = lock
+        return domain
+    raise AssertionError("all ROS domains are taken by other runs")
 
 
 def camera(width: int = 64, height: int = 48) -> CameraIntrinsics:
@@ -101,6 +125,7 @@ class Ros:
         rclpy.init(args=["test", *args], context=self.context, domain_id=self.domain)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.nodes: list[Any] = []
+        self._clients: dict[str, Any] = {}
         self.node = self.add(Node("tester", context=self.context, use_global_arguments=False))
 
     def add(self, node: Any) -> Any:
@@ -126,7 +151,9 @@ class Ros:
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
         """Call a service of a node and wait for the answer."""
-        client = self.node.create_client(kind, name)
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, name)
+        client = self._clients[name]
         self.until(client.service_is_ready, name)
         future = client.call_async(request)
         self.until(future.done, name)
@@ -183,6 +210,49 @@ class Camera:
         for name, value in changes.items():
             setattr(message, name, value)
         self.images.publish(message)
+
+
+class Bench:
+    """A node with fake engines, brought up, and a camera to feed it."""
+
+    def __init__(self, r, engine_factory=None, info="camera_info", **parameters):
+        self.ros, self.engines = r, []
+
+        def factory(config):
+            self.engines.append((engine_factory or FakeEngine)(config))
+            return self.engines[-1]
+
+        given = [Parameter(name, value=value) for name, value in parameters.items()]
+        self.node = r.add(DepthNode(factory, context=r.context, use_global_arguments=False, parameter_overrides=given))
+        self.up = self.node.bring_up()
+        self.camera = Camera(r, info=info)
+
+    @property
+    def engine(self):
+        return self.engines[-1]
+
+    def listen(self, *topics):
+        """Subscribe and wait until the node knows."""
+        kinds = {
+            "image_rect": IMAGE,
+            "color": IMAGE,
+            "image": IMAGE,
+            "camera_info": INFO,
+            "scale": "std_msgs/msg/Float64",
+        }
+        lists = [self.ros.listen(topic, kinds[topic.rpartition("/")[2]]) for topic in topics]
+        self.ros.until(lambda: self.node._outputs.topics() == set(topics), "subscribers")
+        self.camera.connect()
+        return lists
+
+    def change(self, transition):
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return self.ros.call(ChangeState, "depth_node/change_state", request).success
+
+    def settled(self):
+        counts = self.node.counts
+        assert 0 <= counts.pending <= 4  # one that waits, two in work and one between them
+        return counts.pending == 0
 
 
 def environment(domain: int) -> dict[str, str]:

@@ -8,10 +8,9 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 import numpy as np
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
-from ros_tools import Camera, FakeEngine, camera, ros
+from ros_tools import IMAGE, Bench, Camera, FakeEngine, camera, ros
 from std_srvs.srv import Trigger
 
 from defeat_ros.data.messages import stamp_from_message
@@ -19,51 +18,7 @@ from defeat_ros.errors import CheckpointError, ConfigError, FrameError
 from defeat_ros.ros.messages import FACTORY, message_class
 from defeat_ros.ros.node import DepthNode
 
-IMAGE, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
 MS = 1_000_000
-
-
-class Bench:
-    """A node with fake engines, brought up, and a camera to feed it."""
-
-    def __init__(self, r, engine_factory=None, info="camera_info", **parameters):
-        self.ros, self.engines = r, []
-
-        def factory(config):
-            self.engines.append((engine_factory or FakeEngine)(config))
-            return self.engines[-1]
-
-        given = [Parameter(name, value=value) for name, value in parameters.items()]
-        self.node = r.add(DepthNode(factory, context=r.context, use_global_arguments=False, parameter_overrides=given))
-        self.up = self.node.bring_up()
-        self.camera = Camera(r, info=info)
-
-    @property
-    def engine(self):
-        return self.engines[-1]
-
-    def listen(self, *topics):
-        """Subscribe and wait until the node knows."""
-        kinds = {
-            "image_rect": IMAGE,
-            "color": IMAGE,
-            "image": IMAGE,
-            "camera_info": INFO,
-            "scale": "std_msgs/msg/Float64",
-        }
-        lists = [self.ros.listen(topic, kinds[topic.rpartition("/")[2]]) for topic in topics]
-        self.ros.until(lambda: self.node._outputs.topics() == set(topics), "subscribers")
-        self.camera.connect()
-        return lists
-
-    def change(self, transition):
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return self.ros.call(ChangeState, "depth_node/change_state", request).success
-
-    def settled(self):
-        counts = self.node.counts
-        assert counts.received == counts.published + sum(counts.dropped.values()) + counts.pending
-        return counts.pending == 0
 
 
 def test_outputs_have_the_stamp_frame_and_size_of_the_image():
