@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -78,3 +79,11 @@ def test_what_a_command_makes_is_not_for_others_to_write(tmp_path):
         os.umask(ours)
     made = [tmp_path / "bag", *(tmp_path / "bag").iterdir()]
     assert len(made) == 3 and not any(stat.S_IMODE(path.stat().st_mode) & 0o022 for path in made)
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_openvino_does_not_report_that_it_is_used():
+    from defeat_ros.inference.backends import openvino_runtime
+
+    reporter = openvino_runtime.ov.tools.ovc.telemetry_utils.tm
+    assert reporter.__name__ == "openvino.tools.ovc.telemetry_stub" and sys.modules["openvino_telemetry"] is None

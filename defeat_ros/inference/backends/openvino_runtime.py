@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import openvino as ov
 import torch
 
 from defeat_ros.inference.backends.graphs import Graph
+
+# Importing OpenVINO tells Google Analytics of it, unasked; where this package is not to be had it tells nobody.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import openvino as ov  # noqa: E402
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
