@@ -19,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import safetensors
 import safetensors.torch
@@ -238,13 +238,23 @@ def _read_pickle(path: Path, data: bytes) -> Any:
 def _check_archive(path: Path, data: bytes) -> None:
     """Refuse archives that grow when unpacked: torch stores without compression."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = archive.infolist()
+        grows = grows_unpacked(io.BytesIO(data), len(data))
     except Exception as error:  # zipfile raises several kinds for damage
         raise CheckpointError(f"checkpoint {str(path)!r} is damaged ({_line(error)}); {EXPECTED}") from error
-    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
-    if packed or sum(entry.file_size for entry in entries) > len(data):
+    if grows:
         raise CheckpointError(f"checkpoint {str(path)!r} is unsafe to read (compressed entries); {EXPECTED}")
+
+
+def grows_unpacked(archive: IO[bytes] | Path, size: int) -> bool:
+    """Whether a zip archive of this size, bytes, is larger unpacked.
+
+    Raises:
+        Exception: of several kinds, where it is damaged.
+    """
+    with zipfile.ZipFile(archive) as opened:
+        entries = opened.infolist()
+    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    return packed or sum(entry.file_size for entry in entries) > size
 
 
 def _pick(path: Path, content: Any, key: Callable[[Any], Any] | None) -> Mapping[Any, Any]:

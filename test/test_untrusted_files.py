@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import pickle
 import sqlite3
+import zipfile
 
 import av
 import numpy as np
@@ -15,7 +17,7 @@ from defeat_ros.data.bag_recovery import Channel
 from defeat_ros.data.bag_types import Types
 from defeat_ros.data.folder import read_image
 from defeat_ros.data.sources import open_frames
-from defeat_ros.errors import MessageError, SourceError
+from defeat_ros.errors import MessageError, OutputError, SourceError, TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +198,38 @@ def test_what_weights_say_of_themselves_is_text(tmp_path, capsys):
     assert main(["info", str(tmp_path / "w.safetensors")]) == 0
     told = capsys.readouterr().out
     assert "[/bold] [red]x[/red] \\x1b]0;owned\\x07" in told and "\x1b]0" not in told
+
+
+def test_the_state_of_a_run_runs_nothing_and_does_not_grow(tmp_path):
+    import torch
+
+    from defeat_ros.training.state import STATE_FILE, load_state, save_state
+
+    class Sprung:
+        def __reduce__(self):
+            return open, (str(tmp_path / "sprung"), "w")
+
+    for writer in (torch.save, lambda value, file: file.write_bytes(pickle.dumps(value))):
+        writer({"format": 1, "model": Sprung()}, tmp_path / STATE_FILE)
+        with pytest.raises(TrainingError, match="cannot be read"):
+            load_state(tmp_path)
+    assert not (tmp_path / "sprung").exists()
+    save_state(tmp_path, {"zeros": torch.zeros(100_000)})
+    assert load_state(tmp_path) is not None
+    with zipfile.ZipFile(tmp_path / STATE_FILE) as whole, zipfile.ZipFile(tmp_path / "small", "w", 8) as small:
+        for name in whole.namelist():
+            small.writestr(name, whole.read(name))
+    (tmp_path / "small").rename(tmp_path / STATE_FILE)
+    with pytest.raises(TrainingError, match="entries are compressed"):
+        load_state(tmp_path)
+
+
+def test_the_lock_of_a_run_is_no_way_to_another_file(tmp_path):
+    from defeat_ros.training.state import only_run
+
+    (tmp_path / "mine").write_text("kept")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(OutputError, match="cannot write to"), only_run(tmp_path / "run"):
+        pass
+    assert (tmp_path / "mine").read_text() == "kept"

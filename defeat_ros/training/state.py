@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from defeat_ros.checkpoint import grows_unpacked
 from defeat_ros.errors import ConfigError, OutputError, TrainingError
 from defeat_ros.files import write_whole
 from defeat_ros.settings import entries
@@ -38,7 +40,8 @@ def only_run(folder: Path) -> Iterator[None]:
         OutputError: the folder cannot be written.
     """
     try:
-        file = (folder / ".lock").open("w")
+        # In a folder from somebody else this may be a link to any file.
+        file = os.fdopen(os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "w")
     except OSError as error:
         raise OutputError(f"cannot write to '{folder}': {error.strerror}") from error
     with file:
@@ -59,6 +62,8 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        if grows_unpacked(path, path.stat().st_size):
+            raise ValueError("its entries are compressed, which torch never does")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files fail in every way there is
         line = (str(error) or type(error).__name__).split("\n", 1)[0]
