@@ -23,7 +23,8 @@ def write_whole(path: Path, write: Callable[[Any], None]) -> None:
     """
     scratch = path.with_name(f".{path.name}.part")
     try:
-        with scratch.open("wb") as file:
+        scratch.unlink(missing_ok=True)  # of a killed process; and where others may write, a link to any file
+        with scratch.open("xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
