@@ -55,6 +55,19 @@ def test_ros_itself_goes_on_unsecured_in_silence():
     assert run("-c", code, ROS_SECURITY_STRATEGY="Enforce", **ON).returncode == 1
 
 
+@pytest.mark.skipif(has_plugins(), reason="this middleware has, or may have, the security plugins")
+def test_what_the_middleware_refuses_by_itself_is_one_sentence(tmp_path):
+    (tmp_path / "enclaves").mkdir()
+    code = (
+        "from defeat_ros.ros import process; process.check_security = lambda arguments: []; "
+        "from defeat_ros.ros.node import main; main()"
+    )
+    done = run("-c", code, ROS_SECURITY_KEYSTORE=str(tmp_path), **ON)
+    told = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert told.startswith("cannot start ROS: ") and "doesn't have the security libraries" in told
+
+
 @pytest.mark.parametrize("value", ["", "false", "False", "0", "no", "off"])
 def test_nothing_is_asked_for(value):
     assert check_security([], {"ROS_SECURITY_ENABLE": value}, FAST) == []

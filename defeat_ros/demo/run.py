@@ -87,4 +87,4 @@ def _prepare(out: Path) -> None:
         out.mkdir(parents=True)
         (out / MARKER).touch()
     except OSError as error:
-        raise OutputError(f"cannot make '{out}': {error.strerror}") from error
+        raise OutputError(f"cannot make '{out}': {error.strerror or error}") from error

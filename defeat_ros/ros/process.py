@@ -11,12 +11,13 @@ from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
 
 from defeat_ros.ros.dds import use_large_messages
 from defeat_ros.ros.security import check_security
-from defeat_ros.startup import guard_umask
 
+RCLError: type[Exception] = rclpy_implementation.RCLError
 LOOK_FOR_SIGNALS_S = 0.2
 """Python handles signals between two waits of the middleware, so this is how late it may be."""
 
@@ -60,7 +61,6 @@ def ros_process(args: Sequence[str] | None = None, stop: threading.Event | None 
         SystemExit: the ROS arguments cannot be used, or all would go out unsecured though the environment asks for
             security; one line on stderr, status 1.
     """
-    guard_umask()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt if stop is None else lambda *_: stop.set())
     try:
@@ -100,7 +100,10 @@ def run_node(make_node: Callable[[], Any], args: Sequence[str] | None = None) ->
     """
     with ros_process(args):
         executor = SingleThreadedExecutor()
-        node = make_node()
+        try:
+            node = make_node()
+        except RCLError as error:  # the middleware says no, such as to keys that it cannot use
+            raise SystemExit(f"cannot start ROS: {' '.join(str(error).split())}") from error
         try:
             executor.add_node(node)
             node.bring_up()

@@ -21,6 +21,7 @@ from defeat_ros.data.bag import BagWriter
 from defeat_ros.errors import DefeatError, shown
 from defeat_ros.ros.messages import message_class
 from defeat_ros.ros.process import ros_process
+from defeat_ros.startup import guard_umask
 
 DEPTH = 1000
 """Messages that may wait in the middleware; a recorder that counts on completeness must not overwrite."""
@@ -150,6 +151,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if not options.topics and options.all_under is None:
         parser().error("expected --topics or --all-under")
     stop = threading.Event()
+    guard_umask()  # not in every ROS process: the middleware's shared memory may be meant for other users
     try:
         with ros_process(["record", *line], stop), BagWriter(options.bag) as writer:
             recorder = BagRecorder(writer, options.topics, options.all_under)
