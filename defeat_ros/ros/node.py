@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.duration import Duration
 from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.qos import QoSProfile
 
-from defeat_ros.errors import DefeatError, FrameError, MessageError
-from defeat_ros.frame import Prediction
 from defeat_ros.inference.config import DepthConfig
-from defeat_ros.inference.ledger import Ledger, LedgerCounts
+from defeat_ros.inference.ledger import LedgerCounts
 from defeat_ros.ros.camera import CameraInput
-from defeat_ros.ros.diagnostics import diagnostic_array, engine_status, frames_status, prediction_statuses
 from defeat_ros.ros.lifecycle import GuardedLifecycleNode
-from defeat_ros.ros.meter import Meter
 from defeat_ros.ros.odometry_input import OdometryInput
 from defeat_ros.ros.outputs import Outputs
 from defeat_ros.ros.params import Parameters
 from defeat_ros.ros.process import run_node
+from defeat_ros.ros.reporter import Reporter
 from defeat_ros.ros.resets import Resets
 from defeat_ros.ros.silence import SilenceWatch
 from defeat_ros.ros.worker import LatestWorker
 
 X = TypeVar("X")
 Y = TypeVar("Y")
-
-NO_IMAGE = np.zeros((1, 1, 3), np.uint8)
-REPEAT_WARNING_S = 30.0
-REPEAT_FAILURE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -80,12 +68,11 @@ class DepthNode(GuardedLifecycleNode):
         super().__init__("depth_node", **node_options)
         self._engine_factory = engine_factory
         self._settings = Parameters(self, lambda: self.state == "unconfigured")
-        self._ledger = Ledger()
-        self._meter = Meter()
+        self._reporter = Reporter(self, lambda: self._engine)
         self._worker: LatestWorker[Arrival, HalfDone] = LatestWorker(
             self._timed("decoding and the networks", self._perceive),
             self._timed("odometry, confidence and publishing", self._conclude),
-            self._discarded,
+            lambda arrival, reason: self._reporter.dropped(reason),
             "depth_worker",
         )
         self._config: DepthConfig | None = None
@@ -93,10 +80,7 @@ class DepthNode(GuardedLifecycleNode):
         self._camera: CameraInput | None = None
         self._outputs: Outputs | None = None
         self._odometry_input: OdometryInput | None = None
-        self._latest: Prediction | None = None
-        self._frame_problem: str | None = None
-        self._silence = SilenceWatch(self, self._meter)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
+        self._silence = SilenceWatch(self, self._reporter.meter)
         self._resets = Resets(self, self._worker, lambda: self._engine)
         # Steady, not the node's clock: diagnostics must go on when /clock stalls.
         self._timer = self.create_timer(1.0, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -112,12 +96,12 @@ class DepthNode(GuardedLifecycleNode):
         """Finish the frame in hand and say where all went, while ROS is still up."""
         if self.state in ("unconfigured", "inactive", "active"):  # else a signal came in the middle of a transition
             self.trigger_shutdown()
-        self._diagnostics.wait_for_all_acked(Duration(seconds=1.0))
+        self._reporter.flush()
 
     @property
     def counts(self) -> LedgerCounts:
         """Where the frames went so far."""
-        return self._ledger.counts()
+        return self._reporter.ledger.counts()
 
     def destroy_node(self) -> None:
         """Stop the worker, then destroy everything."""
@@ -132,7 +116,7 @@ class DepthNode(GuardedLifecycleNode):
         config = self._settings.read()
         self.get_logger().info("preparing the networks; the first time on a machine takes up to a minute")
         self._engine = self._engine_factory(config)
-        self._config = config
+        self._config = self._reporter.config = config
         try:
             self._outputs = Outputs(self, config, self._engine)
         except Exception:
@@ -151,12 +135,11 @@ class DepthNode(GuardedLifecycleNode):
 
     def _activate(self, state: Any) -> None:
         assert self._config is not None and self._outputs is not None
-        self._meter.restart()
+        self._reporter.restart()
         self._silence.restart()
-        self._frame_problem = self._latest = None
         worker = self._worker
         self._camera = CameraInput(
-            self, self._config.image_transport, self._on_image, self._on_lost, worker.tell, worker.wait_for_news
+            self, self._config.image_transport, self._on_image, self._reporter.lost, worker.tell, worker.wait_for_news
         )
         try:
             engine = self._engine
@@ -185,7 +168,7 @@ class DepthNode(GuardedLifecycleNode):
 
     def _shut_down(self, state: Any) -> None:
         self._stop_receiving("shutdown")
-        self._publish_diagnostics()  # the last word on where every frame went
+        self._reporter.publish()  # the last word on where every frame went
         super()._shut_down(state)
         self._release()
 
@@ -206,39 +189,17 @@ class DepthNode(GuardedLifecycleNode):
     # Executor's thread.
 
     def _on_image(self, data: bytes) -> None:
-        self._ledger.receive()
+        at = self._reporter.arrived()
         if self._camera is None:
-            self._ledger.drop("inactive")
+            self._reporter.dropped("inactive")
             return
-        self._worker.offer(Arrival(data, self._meter.arrive(), self.get_clock().now().nanoseconds))
-
-    def _on_lost(self, number: int) -> None:
-        for _ in range(number):
-            self._ledger.receive()
-            self._ledger.drop("lost_in_middleware")
-
-    def _discarded(self, arrival: Arrival, reason: str) -> None:
-        self._ledger.drop(reason)
-        if reason == "superseded":
-            self._meter.supersede()
+        self._worker.offer(Arrival(data, at, self.get_clock().now().nanoseconds))
 
     def _on_timer(self) -> None:
-        self._publish_diagnostics()
+        self._reporter.publish()
         if self._camera is not None:
             self._camera.adapt()
             self._silence.look(self._camera)
-
-    def _publish_diagnostics(self) -> None:
-        name, info = self.get_name(), self._engine.info if self._engine is not None else None
-        costs = self._engine.costs.seconds if self._engine is not None else {}
-        config = self._config or DepthConfig()
-        statuses = [
-            frames_status(name, self.state, self.counts, self._meter, self._frame_problem, config.diagnostics),
-            engine_status(name, info, costs, self.configure_problem),
-            *prediction_statuses(name, self._latest if self.state == "active" else None, config),
-        ]
-        stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(diagnostic_array(statuses, stamp, info.device if info else ""))
 
     # Worker's threads.
 
@@ -246,7 +207,7 @@ class DepthNode(GuardedLifecycleNode):
         """The step, known to the meter while it runs: one that never ends must show."""
 
         def run(item: X) -> Y:
-            with self._meter.work(what):
+            with self._reporter.meter.work(what):
                 return step(item)
 
         return run
@@ -259,17 +220,16 @@ class DepthNode(GuardedLifecycleNode):
         want = outputs.wanted(topics)
         problem = getattr(engine, "features_problem", None)
         if problem and "features" in want:
-            self.get_logger().warning(f"features are not published: {problem}", throttle_duration_sec=REPEAT_WARNING_S)
+            self._reporter.warn(f"features are not published: {problem}")
             want -= {"features"}
         if not want:
-            self._frame_problem = None
-            self._ledger.drop("nobody_subscribed")
+            self._reporter.dropped("nobody_subscribed")
             return None
         try:
             frame = camera.frame(arrival.data, arrival.stamp_ns)
             return HalfDone(arrival, engine.perceive(frame, want), topics)
         except Exception as error:
-            self._ledger.drop(self._outcome_of(error))
+            self._reporter.failed(error)
             return None
 
     def _conclude(self, half: HalfDone) -> None:
@@ -277,37 +237,14 @@ class DepthNode(GuardedLifecycleNode):
         outputs, engine = self._outputs, self._engine
         assert outputs is not None and engine is not None
         try:
-            self._warn_of(outputs.measure_by_tf())
+            self._reporter.warn(outputs.measure_by_tf())
             prediction = engine.conclude(half.perceived)
-            self._frame_problem = None
-            self._warn_of(engine.measured.complaint(prediction.stamp_ns))
-            self._latest = replace(prediction, image=NO_IMAGE, depth=None, confidence=None, features=None)
-            outcome = "" if outputs.publish(prediction, half.topics) else prediction.withheld or "nothing_to_publish"
+            self._reporter.warn(engine.measured.complaint(prediction.stamp_ns))
+            published = outputs.publish(prediction, half.topics)
         except Exception as error:
-            outcome = self._outcome_of(error)
-        if outcome:
-            self._ledger.drop(outcome)
-        else:
-            self._ledger.publish()
-            self._meter.publish(half.arrival.at)
-
-    def _outcome_of(self, error: Exception) -> str:
-        """Tell the user of an error, and the ledger's word for it."""
-        if isinstance(error, (MessageError, FrameError)):
-            outcome = f"rejected_{error.reason}"
-            self._frame_problem = f"image dropped ({outcome}): {error}"
-            self.get_logger().warning(self._frame_problem, throttle_duration_sec=REPEAT_FAILURE_S)
-            return outcome
-        if not self.context.ok():
-            return "shutdown"
-        self._frame_problem = f"{type(error).__name__}: {error}"
-        detail = str(error) if isinstance(error, DefeatError) else "".join(traceback.format_exception(error))
-        self.get_logger().error(f"frame failed: {detail}", throttle_duration_sec=REPEAT_FAILURE_S)
-        return "failed"
-
-    def _warn_of(self, problem: str | None) -> None:
-        if problem:
-            self.get_logger().warning(problem, throttle_duration_sec=REPEAT_WARNING_S)
+            self._reporter.failed(error)
+            return
+        self._reporter.concluded(prediction, half.arrival.at, bool(published))
 
 
 def main(args: Sequence[str] | None = None) -> int:
