@@ -19,6 +19,11 @@ from rich.progress import (
 from rich.text import Text
 
 
+def plain_console(width: int | None = None) -> Console:
+    """Stdout, of a width or as wide as it is; names of files are shown as they are, '[x]' is no markup."""
+    return Console(width=width, markup=False, emoji=False)
+
+
 class _RateColumn(ProgressColumn):
     """Steps per second."""
 
@@ -37,7 +42,7 @@ def progress_bar(label: str, total: int | None) -> Iterator[Callable[..., None]]
         total: number of steps, None where it is not known.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _RateColumn(),

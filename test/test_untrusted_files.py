@@ -233,3 +233,13 @@ def test_the_lock_of_a_run_is_no_way_to_another_file(tmp_path):
     with pytest.raises(OutputError, match="cannot write to"), only_run(tmp_path / "run"):
         pass
     assert (tmp_path / "mine").read_text() == "kept"
+
+
+def test_names_of_recordings_are_no_markup(capsys):
+    from defeat_ros.evaluation import tables
+
+    table = tables._table("[/title]", [""], ["[/b]", ":smile:"])
+    table.add_row("[red]x[/red]", "1", "2")
+    tables._print(table)
+    told = capsys.readouterr().out
+    assert all(name in told for name in ("[/title]", "[/b]", ":smile:", "[red]x[/red]"))

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from defeat_ros.cli.common import Commands, parse_overrides, parse_pairs, print_table, provenance_rows, size
 from defeat_ros.errors import ConfigError, DefeatError
+from defeat_ros.progress import plain_console
 
 TRANSLATIONS = ("inverse_depth", "scene_units")  # those of `checkpoint`, whose import takes seconds
 
@@ -104,7 +104,7 @@ def _print_scores(scores: dict[str, dict[str, float]]) -> None:
         table.add_column(name)
     for condition, row in scores.items():
         table.add_row(condition, *(f"{row[name]:.0f}" if name == "frames" else f"{row[name]:.4f}" for name in names))
-    Console().print(table)
+    plain_console().print(table)
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -6,7 +6,6 @@ import shutil
 import time
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from defeat_ros.data.night_drive import DriveConfig, NightDrive
@@ -19,7 +18,7 @@ from defeat_ros.errors import OutputError
 from defeat_ros.files import write_json
 from defeat_ros.geometry import BODY_FROM_OPTICAL, invert, xyz_rpy_from_transform
 from defeat_ros.inference.weights import find_checkpoint
-from defeat_ros.progress import progress_bar
+from defeat_ros.progress import plain_console, progress_bar
 
 MARKER = ".defeat_ros_demo"
 
@@ -73,7 +72,7 @@ def run_demo(config: DriveConfig, out: Path, checkpoint: str = "") -> None:
     table = Table(title=f"{config.seconds:g} s of {'night' if config.night else 'day'} drive", show_header=False)
     for name, value in summary_rows(summary):
         table.add_row(name, value)
-    Console().print(table)
+    plain_console().print(table)
     print(f"pictures: {out}/preview.png {out}/preview.mp4   bags: {out}/in {out}/out   figures: {out}/summary.json")
 
 

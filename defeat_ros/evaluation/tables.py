@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from defeat_ros.evaluation.odometry_report import FIGURES, figure
+from defeat_ros.progress import plain_console
 
 _COLUMNS = 4  # trajectories side by side in one table
 
@@ -85,10 +85,9 @@ def _table(title: str, texts: Sequence[str], columns: Sequence[str]) -> Table:
 
 def _print(table: Table) -> None:
     """At its full width also where the terminal is narrower: a figure cut short is worth nothing."""
-    wide = Console(width=1000)
-    needed = wide.measure(table).maximum
-    console = Console()
-    (Console(width=needed) if console.width < needed else console).print(table)
+    needed = plain_console(width=1000).measure(table).maximum
+    console = plain_console()
+    (plain_console(width=needed) if console.width < needed else console).print(table)
 
 
 def print_features(report: dict[str, Any], mark: str = "") -> None:
