@@ -191,10 +191,14 @@ def test_an_interrupt_ends_the_workers_and_keeps_complete_bags(drives, alone, we
     with sole_user(orders.folder), pytest.raises(KeyboardInterrupt):
         jobs, _ = plan(orders, [drives / "c", drives / "a"])
         run_fleet(orders, jobs, LocalWorkers(orders, 1), interrupt)
-    assert results(orders.folder).keys() == {"c"}
+    assert {path.name for path in orders.folder.iterdir()} == {"c", ".partial-a"}
     assert len(pids) == 1, "a worker goes on with the next bag"
     with pytest.raises(ProcessLookupError):
         os.kill(pids.pop(), 0)
+    with sole_user(orders.folder), own_cores(1):
+        jobs, known = plan(orders, [drives / "c", drives / "a"])
+        assert [outcome.name for outcome in known] == ["c"] and not do_job(orders, jobs[0]).problem
+    assert results(orders.folder) == {name: alone[name] for name in "ac"}
 
 
 @pytest.mark.skipif(

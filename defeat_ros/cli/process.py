@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from defeat_ros.cli.common import Commands, engine_config, print_table
-from defeat_ros.errors import ConfigError, DefeatError, OutputError
+from defeat_ros.errors import ConfigError, DefeatError
 from defeat_ros.progress import progress_bar
 
 if TYPE_CHECKING:  # take seconds
@@ -41,8 +41,8 @@ def add_process(
     process.set_defaults(run=lambda options: _process(options, make_engine))
     process.add_argument("bags", type=Path, nargs="+", metavar="IN_BAG")
     out = (
-        "new bag; of several IN_BAGs, a folder for OUT/<name of the bag>, where those that are complete are kept, so "
-        "the same command goes on"
+        "new bag, or an unfinished one, to go on with; of several IN_BAGs, a folder for OUT/<name of the bag>, where "
+        "those that are complete are kept, so the same command goes on"
     )
     process.add_argument("out", type=Path, metavar="OUT", help=out)
     process.add_argument("--image-topic", help="needed where the bag has several")
@@ -75,21 +75,28 @@ def _process(options: argparse.Namespace, make_engine: Any) -> None:
 def _process_one(source: Path, options: argparse.Namespace, make_engine: Any) -> None:
     from defeat_ros.data.bag import BagReader
     from defeat_ros.inference.process import DEFAULT_TOPICS, process_bag
+    from defeat_ros.inference.unfinished import Unfinished
 
-    if options.out.exists():  # before the weights are loaded
-        raise OutputError(f"'{options.out}' exists already, expected a new path")
+    if Unfinished.find(options.out):  # before the weights are loaded
+        print(f"defeat-ros: '{options.out}' is unfinished: going on with it", file=sys.stderr)
     with BagReader(source) as bag:
         topic = bag.image_topic(options.image_topic)
         total = bag.topics[topic].count
     engine = make_engine(options)
     with progress_bar("processing", total) as advance:
         topics = options.topics or DEFAULT_TOPICS
-        done = process_bag(source, options.out, engine, topics, topic, options.odom_topic, advance)
+        try:
+            done = process_bag(source, options.out, engine, topics, topic, options.odom_topic, advance)
+        except KeyboardInterrupt:
+            print(f"defeat-ros: '{options.out}' is unfinished; the same command goes on", file=sys.stderr)
+            raise
     for line in done.warnings:
         print(f"defeat-ros: {line}", file=sys.stderr)
     counts = done.counts
     rows: list[tuple[str, Any]] = [("frames in", counts.received), ("published", counts.published)]
     rows += [(f"dropped: {reason}", number) for reason, number in counts.dropped.items()]
+    if done.earlier:
+        rows.append(("of these by an earlier run", done.earlier))
     rows += [("frames/s", f"{counts.received / max(done.seconds, 1e-9):.2f}"), *_engine_rows(engine.info)]
     print_table(f"{source} -> {options.out}", rows)
 
@@ -166,7 +173,7 @@ class _Teller:
         elif isinstance(event, Lost):
             self._frames[event.name] = 0
             if event.again:
-                print(f"defeat-ros: {event.name}: {event.reason}; done again", file=sys.stderr)
+                print(f"defeat-ros: {event.name}: {event.reason}; gone on with", file=sys.stderr)
         else:
             self._frames[event.name] = self._images[event.name]
             self._ended += 1

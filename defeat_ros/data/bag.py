@@ -192,12 +192,15 @@ class BagReader:
                 return topic.name
         return None
 
-    def frames(self, image_topic: str | None = None, camera_info_topic: str | None = None) -> Iterator[BagFrame]:
+    def frames(
+        self, image_topic: str | None = None, camera_info_topic: str | None = None, start: int = 0
+    ) -> Iterator[BagFrame]:
         """Every image message as a frame or as a rejection, with the intrinsics valid when it was recorded.
 
         Args:
             image_topic: see `image_topic()`.
             camera_info_topic: None finds it by `camera_info_topic()`. Its first message holds for earlier images too.
+            start: index of the first image to give; those before it are not decoded.
 
         Raises:
             SourceError: the topics do not exist or cannot be told.
@@ -213,7 +216,8 @@ class BagReader:
             if message.topic == infos:
                 camera, complaint = _camera(message)
             else:
-                yield _bag_frame(index, message, camera, complaint)
+                if index >= start:
+                    yield _bag_frame(index, message, camera, complaint)
                 index += 1
 
     def _listing(self) -> str:

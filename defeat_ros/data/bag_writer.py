@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +16,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
+from defeat_ros.data.bag_append import end_chunk, forget_definitions, reopen
 from defeat_ros.data.compose import MessageFactory
 from defeat_ros.errors import MessageError, OutputError
 
@@ -40,14 +43,13 @@ class BagWriter:
         OutputError: the path exists or cannot be made.
     """
 
+    _scratch: Path | None
+    _writer: Writer | None
+
     def __init__(self, path: str | Path, *, atomic: bool = False) -> None:
-        self.path = Path(path)
+        self._begin(Path(path))
         if self.path.exists() or self.path.is_symlink():
             raise OutputError(f"{self.path} exists already, expected a new path")
-        self._types: Typestore = get_typestore(Stores.ROS2_KILTED)
-        self._connections: dict[str, Any] = {}
-        self._scratch: Path | None = None
-        self._failed = False
         try:
             target = self.path
             if atomic:
@@ -55,7 +57,7 @@ class BagWriter:
                 self._scratch = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
                 target = self._scratch / self.path.name  # the bag's file is named after its directory
             # Version 8 of the metadata is the newest that ROS 2 Humble reads.
-            self._writer: Writer | None = Writer(target, version=8, storage_plugin=StoragePlugin.MCAP)
+            self._writer = Writer(target, version=8, storage_plugin=StoragePlugin.MCAP)
             self._writer.open()
         except OSError as error:
             self._drop_scratch()
@@ -63,6 +65,65 @@ class BagWriter:
         except BaseException:
             self._drop_scratch()
             raise
+
+    @classmethod
+    def go_on(cls, path: Path, size: int, topics: Mapping[str, str]) -> BagWriter:
+        """Go on with a bag that was not finished, or for some reason closed too early.
+
+        Args:
+            path: its directory.
+            size: what `flush` gave; what was written later is cut off.
+            topics: what `topics` was then.
+
+        Raises:
+            OutputError: it is not as it was then, or cannot be written.
+        """
+        made = cls.__new__(cls)
+        made._begin(path)
+        try:
+            made._writer, totals = reopen(path, size)
+        except OSError as error:
+            raise made._output_error(error) from None
+        for topic, type_name in topics.items():
+            made._connections[topic] = made._connect(made._writer, topic, type_name)
+        forget_definitions(made._writer, totals)
+        return made
+
+    def _begin(self, path: Path) -> None:
+        self.path = path
+        self._types: Typestore = get_typestore(Stores.ROS2_KILTED)
+        self._connections: dict[str, Any] = {}
+        self._scratch = None
+        self._failed = False
+        self._writer = None
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Types of the topics so far, in the order in which they came."""
+        return {topic: connection.msgtype for topic, connection in self._connections.items()}
+
+    def flush(self, to_disk: bool = False) -> int:
+        """Hand all that was written to the system, so that it is there when this process is killed.
+
+        Args:
+            to_disk: wait until it is on the disk, where it stays when the power fails.
+
+        Returns:
+            the size of the bag's file, bytes.
+
+        Raises:
+            OutputError: the bag is closed, or the disk is full.
+        """
+        if self._writer is None:
+            raise OutputError(f"bag {self.path} is closed")
+        try:
+            size = end_chunk(self._writer)
+            if to_disk:
+                os.fdatasync(self._writer.storage.bio.fileno())
+            return size
+        except OSError as error:
+            self._failed = True
+            raise self._output_error(error) from None
 
     def __enter__(self) -> BagWriter:
         return self

@@ -45,6 +45,8 @@ class CameraMotion:
         factor: of the pose net's translation, from the mean inverse depth of the frame now; see `earlier_from_later`.
     """
 
+    REMEMBERED = ("_ratios", "_headings", "_heading", "_velocity", "_speed", "_speed_age_s", "_rest", "_last_ns")
+
     def __init__(
         self,
         refine: bool,

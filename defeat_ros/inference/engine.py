@@ -8,6 +8,7 @@ Data flow of one call, all from one forward pass of one frame, so that everythin
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.costs import Costs
 from defeat_ros.inference.frame_buffer import KEEP_POSE, FrameBuffer, Support
 from defeat_ros.inference.look import Look, Looker
-from defeat_ros.inference.measured_motion import MeasuredMotion
+from defeat_ros.inference.measured_motion import MeasuredMotion, Pending
 from defeat_ros.inference.odometry import OdometryTracker, Step
 from defeat_ros.inference.scale import REQUIRED_STD, ScaleEstimator
 from defeat_ros.inference.view import View, ViewMaker
@@ -38,6 +39,11 @@ BEYOND_UNIT = 0.99 * FARTHEST_UNIT
 
 DOUBTFUL = {"blurred", "dark", "glare"}
 """Problems of an image that double the standard deviation of its step, each."""
+
+MEMORIES = {kind.__name__: kind for kind in (CameraIntrinsics, Pending, Support, View)}
+"""What is among the memories of an engine, see `memory.load_values`."""
+
+NEWS_KEPT = 10
 
 RESULTS = ("depth", "confidence", "scale", "features", "odometry")
 """What can be asked of the engine."""
@@ -72,16 +78,22 @@ class DepthEngine:
     Attributes:
         measured: takes the poses of another odometry, for the scale.
         costs: seconds that each part takes.
+        info: what runs; another one once a runtime gave up and another took over.
 
     Raises:
         CheckpointError, BackendError, FrameError: weights, device or sizes cannot be used.
         ConfigError: the hood mask cannot be read.
     """
 
+    REMEMBERED = (
+        "_buffer", "_tracker", "_tracked_stamp_ns", "_intrinsics", "_look", "_scales", "_motion", "_metric", "measured"
+    )  # fmt: skip
+
     def __init__(self, config: DepthConfig, backend: Backend | None = None) -> None:
         self.config = config
+        self._news: deque[str] = deque(maxlen=NEWS_KEPT)
         if backend is None:
-            self._backend, self.info = load_backend(config)
+            self._backend, self.info = load_backend(config, self._backend_changed)
         else:
             size_hw = input_size_hw(config, {})
             self._backend, self.info = backend, EngineInfo.of(backend, size_hw)
@@ -113,6 +125,21 @@ class DepthEngine:
         """
         return cls(build(DepthConfig, {"checkpoint": str(file), **config}))
 
+    def news(self) -> tuple[str, ...]:
+        """What has happened to the runtime since this was last asked, each a sentence for the user."""
+        return tuple(self._news.popleft() for _ in range(len(self._news)))
+
+    def _backend_changed(self, backend: Backend, reason: str, line: str) -> None:
+        self.info = replace(
+            self.info,
+            backend=backend.name,
+            device=backend.device,
+            precision=backend.precision,
+            reason=reason,
+            warnings=(*self.info.warnings[1 - NEWS_KEPT :], line),
+        )
+        self._news.append(line)
+
     def reset(self, reason: str = "reset") -> None:
         """Empty the buffer and forget the scale; the next frame starts a segment at the identity."""
         self._buffer.clear(reason)
@@ -127,6 +154,7 @@ class DepthEngine:
         Raises:
             FrameError: repeated stamp, unknown distortion, a hood mask of another size, or features at a size the
                 network cannot take.
+            BackendError: the runtime failed; see `backends.steady` for how it goes on.
             ValueError: `want` names something else.
         """
         return self.conclude(self.perceive(frame, want))
@@ -137,7 +165,7 @@ class DepthEngine:
         One thread may perceive the next frame while another one concludes this one; frames keep their order.
 
         Raises:
-            FrameError, ValueError: see `__call__`; nothing was remembered then.
+            FrameError, BackendError, ValueError: see `__call__`; nothing was remembered then.
         """
         if unknown := set(want) - set(RESULTS):
             raise ValueError(f"want is {sorted(unknown)}, expected some of {RESULTS}")
@@ -155,6 +183,7 @@ class DepthEngine:
 
         Raises:
             FrameError: repeated stamp, or depth that is not finite.
+            BackendError: see `__call__`; the next frame is then the first of a sequence.
         """
         frame, want, view, output = perceived.frame, perceived.want, perceived.view, perceived.output
         # Intrinsics that do not change the image may come late: the networks do not see them.
@@ -176,7 +205,7 @@ class DepthEngine:
             look = self._look(view, output.disp, earlier, self.base_from_camera, self._motion.heading, frame.stamp_ns)
             made = self._measure(view, look, before, frame.stamp_ns, set(want))
         useless = look is not None and look.health.useless
-        self._buffer.remember(Support(view, look.depth if look else None, useless, frame.stamp_ns))
+        self._buffer.remember(Support(view.for_later(), look.depth if look else None, useless, frame.stamp_ns))
         return Prediction(
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,

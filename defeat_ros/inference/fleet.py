@@ -1,16 +1,15 @@
-"""Many bags, each through an engine of its own in one of several workers; a bag whose worker dies is done again."""
+"""Many bags, each through an engine of its own in one of several workers; a bag whose worker dies is gone on with."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from defeat_ros import files
 from defeat_ros.data.bag import BagReader
 from defeat_ros.data.recording import is_bag
 from defeat_ros.errors import ConfigError, DefeatError, OutputError, SourceError
@@ -19,7 +18,7 @@ from defeat_ros.inference.fleet_job import Job, Orders, Outcome, earlier_outcome
 from defeat_ros.inference.outputs import TOPICS
 
 RETRIES = 2
-"""How often a bag is done again whose worker died."""
+"""How often a bag is gone on with whose worker died."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Lost:
-    """A worker died over a bag; whether the bag is done again."""
+    """A worker died over a bag; whether the bag is gone on with."""
 
     name: str
     reason: str
@@ -121,20 +120,10 @@ def sole_user(folder: Path) -> Iterator[None]:
         raise OutputError(f"'{folder}' is a bag, expected a folder for the results of those before it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise OutputError(f"cannot make folder '{folder}': {error.strerror}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise OutputError(f"'{folder}' is being filled by another process, expected a folder of its own") from None
-    except OSError:  # a file system without locks
-        pass
-    try:
+    with files.sole_user(folder):
         yield
-    finally:
-        os.close(handle)
 
 
 def plan(orders: Orders, sources: Sequence[Path], image_topic: str | None = None) -> tuple[list[Job], list[Outcome]]:
@@ -153,7 +142,6 @@ def plan(orders: Orders, sources: Sequence[Path], image_topic: str | None = None
     for name, source in zip(bag_names(sources), sources, strict=True):
         if source.exists() and (orders.folder / name).exists() and source.samefile(orders.folder / name):
             raise OutputError(f"the result of '{source}' would be in its own place, expected another folder")
-        remove_partial(orders.folder, name)
         try:
             with BagReader(source) as bag:
                 topic = bag.image_topic(image_topic)
@@ -166,6 +154,7 @@ def plan(orders: Orders, sources: Sequence[Path], image_topic: str | None = None
         if earlier is None:
             jobs.append(job)
         else:
+            remove_partial(orders.folder, name)
             known.append(earlier)
     return jobs, known
 
@@ -208,8 +197,9 @@ def run_fleet(
                 on_event(outcomes[-1])
     finally:
         workers.close()
-        for job in jobs:
-            remove_partial(orders.folder, job.name)
+        for outcome in outcomes:  # the others, of a run that is interrupted, are gone on with
+            if not outcome.unfinished:
+                remove_partial(orders.folder, outcome.name)
     return outcomes
 
 

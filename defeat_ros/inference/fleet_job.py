@@ -1,6 +1,6 @@
 """One bag of many: made under a hidden name, renamed once it is whole, with a record of how it was made.
 
-Wherever a worker is killed, the folder of results holds whole bags only, and under hidden names what is to be removed.
+Wherever a worker is killed, the folder of results holds whole bags only, and under hidden names what is gone on with.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from defeat_ros.errors import DefeatError, OutputError
-from defeat_ros.files import json_text, write_json
+from defeat_ros.files import is_left_alone, write_json
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.ledger import LedgerCounts
-from defeat_ros.settings import values
+from defeat_ros.inference.unfinished import can_go_on, made_of, what_differs
 
 if TYPE_CHECKING:  # takes seconds
     from defeat_ros.inference.weights import EngineInfo
@@ -80,6 +80,7 @@ class Outcome:
         problem: why there is no result; '' where there is one.
         trace: of an error that nobody expected.
         kept: whether it was there before.
+        unfinished: whether what was done before the problem is kept, to be gone on with.
         engine: what ran, None where nothing did.
     """
 
@@ -90,6 +91,7 @@ class Outcome:
     problem: str = ""
     trace: str = ""
     kept: bool = False
+    unfinished: bool = False
     engine: EngineInfo | None = None
 
 
@@ -100,24 +102,26 @@ def do_job(orders: Orders, job: Job, report: Callable[[int], None] = lambda fram
         orders, job: what to do.
         report: called with the number of images that are done, not with each of them.
     """
-    remove_partial(orders.folder, job.name)
     hidden = _hidden(orders.folder, job.name)
-    # Another folder for each attempt: a worker that is only believed dead cannot write into its successor's bag.
-    attempt = hidden / f"{os.getpid()}-{time.time_ns()}"
+    attempt = None
     try:
         if (done := earlier_outcome(orders, job)) is not None:
             return replace(done, kept=False)  # its worker died between the last step and telling of it
         _make(hidden)
-        _make(attempt)
+        attempt = _attempt(hidden, orders, job)
         outcome = _process(orders, job, attempt / job.name, report)
         _finish(attempt / job.name, orders.folder / job.name)
         return outcome
+    except OutputError as error:  # the disk is full, say: no reason to do it all again
+        attempt, left = None, attempt
+        return Outcome(job.name, problem=str(error), unfinished=left is not None)
     except DefeatError as error:
         return Outcome(job.name, problem=str(error))
     except Exception as error:
         return Outcome(job.name, problem=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
     finally:
-        shutil.rmtree(attempt, ignore_errors=True)
+        if attempt is not None:
+            shutil.rmtree(attempt, ignore_errors=True)
         with contextlib.suppress(OSError):  # another attempt is in it
             hidden.rmdir()
 
@@ -134,14 +138,12 @@ def earlier_outcome(orders: Orders, job: Job) -> Outcome | None:
     advice = "remove it or name another folder"
     try:
         record = json.loads((out / RECORD).read_text(encoding="utf-8"))
-        made_of, counts = dict(record["made_of"]), LedgerCounts(**record["counts"])
+        found, counts = dict(record["made_of"]), LedgerCounts(**record["counts"])
         outcome = Outcome(job.name, counts, tuple(record["warnings"]), float(record["seconds"]), kept=True)
     except (OSError, ValueError, KeyError, TypeError):
         raise OutputError(f"'{out}' exists and no {RECORD} says what it was made of; {advice}") from None
-    now = _made_of(orders, job)
-    if other := [name for name, value in now.items() if made_of.get(name, value) != value]:
-        told = f"{other[0]} {made_of[other[0]]}, expected {now[other[0]]}"
-        raise OutputError(f"'{out}' exists, made with {told}; {advice}")
+    if differs := what_differs(found, _made_of(orders, job)):
+        raise OutputError(f"'{out}' exists, made with {differs}; {advice}")
     return outcome
 
 
@@ -152,6 +154,22 @@ def remove_partial(folder: Path, name: str) -> None:
 
 def _hidden(folder: Path, name: str) -> Path:
     return folder / f".partial-{name}"
+
+
+def _attempt(hidden: Path, orders: Orders, job: Job) -> Path:
+    """A folder to make the bag in: where a dead worker left it unfinished, else a new one.
+
+    Another folder for each attempt: a worker that is only believed dead cannot write into its successor's bag.
+    """
+    for left in sorted(hidden.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        bag = left / job.name
+        if is_left_alone(bag) and can_go_on(bag, _made_of(orders, job)):
+            return left
+        if is_left_alone(bag) or not bag.exists():
+            shutil.rmtree(left, ignore_errors=True)
+    made = hidden / f"{os.getpid()}-{time.time_ns()}"
+    _make(made)
+    return made
 
 
 def _process(orders: Orders, job: Job, partial: Path, report: Callable[[int], None]) -> Outcome:
@@ -186,17 +204,8 @@ def _process(orders: Orders, job: Job, partial: Path, report: Callable[[int], No
 
 
 def _made_of(orders: Orders, job: Job) -> dict[str, Any]:
-    """All that decides what the result is, as JSON gives it back."""
-    facts = {
-        **values(orders.config),
-        "checkpoint": orders.checkpoint_sha256,
-        "topics": sorted(orders.topics),
-        "odom_topic": orders.odom_topic,
-        "image_topic": job.image_topic,
-        "images": job.images,
-        "recorded_ns": job.recorded_ns,
-    }
-    return dict(json.loads(json_text(facts)))
+    about = (job.image_topic, job.images, job.recorded_ns)
+    return made_of(orders.config, orders.checkpoint_sha256, orders.topics, orders.odom_topic, *about)
 
 
 def _make(folder: Path) -> None:

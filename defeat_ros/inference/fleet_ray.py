@@ -58,7 +58,7 @@ class RayWorkers:
         needs_gpu = device == "cuda" or (device == "auto" and gpus > 0)
         self.count = max(1, min(jobs, workers or sum(cores), *([gpus] if needs_gpu else [])))
         self._orders, self._threads = orders, share_cores(cores, self.count)
-        # A bag whose worker dies is done again by the fleet, which counts how often.
+        # A bag whose worker dies is given out again by the fleet, which counts how often.
         task = {"num_cpus": self._threads, "num_gpus": int(needs_gpu), "max_retries": 0}
         self._task = ray.remote(**task)(_do_job)
         self._board = ray.remote(num_cpus=0, max_restarts=-1)(_Board).remote()

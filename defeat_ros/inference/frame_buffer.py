@@ -33,6 +33,8 @@ class Support:
 class FrameBuffer:
     """Holds the frame before the current one for as long as both belong to one unbroken sequence."""
 
+    REMEMBERED = ("_support", "_last_stamp_ns", "_camera", "_reason")
+
     def __init__(self, max_gap_s: float) -> None:
         self._max_gap_ns = round(max_gap_s * 1e9)
         self._support: Support | None = None

@@ -23,6 +23,8 @@ class LedgerCounts:
 class Ledger:
     """Thread-safe counts of frames."""
 
+    REMEMBERED = ("_received", "_published", "_dropped")
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._received = 0

@@ -54,6 +54,8 @@ class Looker:
         costs: are told what it takes.
     """
 
+    REMEMBERED = ("level",)
+
     def __init__(self, costs: Costs) -> None:
         self._costs = costs
         self.level = Level()

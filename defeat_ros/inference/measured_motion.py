@@ -24,7 +24,9 @@ GIVEN_UP_BEFORE_TOLD = 10
 
 
 @dataclass(frozen=True)
-class _Pending:
+class Pending:
+    """A motion of the camera that waits for the odometry of its time."""
+
     start_ns: int
     end_ns: int
     units: float
@@ -39,13 +41,15 @@ class MeasuredMotion:
         base_frame: child frame that the odometry must have.
     """
 
+    REMEMBERED = ("_stamps", "_poses", "_frame", "_pending", "_given_up", "_chain")
+
     def __init__(self, base_frame: str) -> None:
         self._base_frame = base_frame.lstrip("/")
         self._lock = threading.Lock()
         self._stamps: list[int] = []
         self._poses: list[np.ndarray] = []
         self._frame: str | None = None
-        self._pending: list[_Pending] = []
+        self._pending: list[Pending] = []
         self._given_up = 0
         self._chain: tuple[int, np.ndarray] | None = None
 
@@ -110,7 +114,7 @@ class MeasuredMotion:
         self._chain = (began, motion) if units < SPAN else None
         if units >= SPAN:
             with self._lock:
-                self._pending.append(_Pending(began, end_ns, units))
+                self._pending.append(Pending(began, end_ns, units))
 
     def resolved(self, base_from_camera: np.ndarray, now_ns: int) -> list[tuple[float, float]]:
         """Motions of which both sides are known now: metres, units. Each is told once, those too small never."""

@@ -53,6 +53,8 @@ class OdometryTracker:
     the pose grows with the path.
     """
 
+    REMEMBERED = ("_segment", "_pose", "_pose_covariance", "_start")
+
     def __init__(self) -> None:
         self._segment = -1
         self._pose = np.eye(4)

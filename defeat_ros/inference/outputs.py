@@ -69,6 +69,8 @@ class OutputComposer:
         points_mount: of the points; it may be set at any time.
     """
 
+    REMEMBERED = ("_feature_colors",)
+
     def __init__(
         self, factory: MessageFactory, config: DepthConfig, base_from_camera: np.ndarray | None = None
     ) -> None:

@@ -1,4 +1,8 @@
-"""Every image of a bag through the engine, offline and in order: the same predictions as live, none superseded."""
+"""Every image of a bag through the engine, offline and in order: the same predictions as live, none superseded.
+
+Killed in the middle, it leaves a bag that can be read to the last frame but one, and goes on when it is started again;
+the bag then becomes what it would have been, to the last byte.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,24 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from defeat_ros.data.bag import BagFrame, BagReader, BagWriter, bag_messages
-from defeat_ros.data.recorded_bag import find_topic
-from defeat_ros.data.transforms import find_transform, transforms_from_message
-from defeat_ros.data.truth import pose_from_odometry
-from defeat_ros.errors import DefeatError, FrameError, MessageError
+from defeat_ros.errors import BackendError, DefeatError, FrameError, MessageError, OutputError
+from defeat_ros.files import sole_user
 from defeat_ros.inference.ahead import ahead
 from defeat_ros.inference.config import DepthConfig
-from defeat_ros.inference.engine import DepthEngine, Perceived
+from defeat_ros.inference.engine import MEMORIES, DepthEngine, Perceived
 from defeat_ros.inference.ledger import Ledger, LedgerCounts
 from defeat_ros.inference.outputs import TOPICS, OutputComposer, base_from_camera, wanted_results
+from defeat_ros.inference.process_input import Notes, OdometryOfBag, mount_of_bag
+from defeat_ros.inference.unfinished import Unfinished, finished, images_of, keep, made_of
 
-ODOMETRY_AHEAD_NS = 200_000_000
-"""The pose after an image is needed to interpolate at it."""
 DEFAULT_TOPICS = ("depth/image_rect", "depth/camera_info", "odom")
+KEEP_EVERY_S = 1.0
+"""How often is kept how far it is: this much is done again, and not written twice, after the process was killed."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,14 @@ class ProcessSummary:
     Attributes:
         counts: every image of the bag, published or dropped by reason.
         warnings: what the user should know, each once.
-        seconds: time spent, s.
+        seconds: time spent, s, by all the runs that it took.
+        earlier: how many of the images were done by an earlier run that did not finish.
     """
 
     counts: LedgerCounts
     warnings: tuple[str, ...]
     seconds: float
+    earlier: int = 0
 
 
 def process_bag(
@@ -54,16 +61,17 @@ def process_bag(
 
     Args:
         source: rosbag2 or ROS 1 bag.
-        out: bag to make; what was written stays readable when processing stops half-way.
+        out: bag to make, or one of the same images and parameters that is unfinished: to be gone on with. What was
+            written stays readable when processing stops half-way.
         engine: a fresh engine.
         topics: which of `TOPICS` to write.
         image_topic: the images to take; None: the only ones there are.
         odom_topic: measured odometry of the bag, for the scale; None: there is none.
-        on_frame: called after each image.
+        on_frame: called after each image, also for those of an earlier run.
 
     Raises:
         SourceError: no bag, no images, or several image topics and none chosen.
-        OutputError: the output exists or cannot be written.
+        OutputError: the output exists, was made of something else, or cannot be written; says how far it is.
         FrameError: features are asked for at an input size that is too small for them.
         DefeatError: `topics` names one that does not exist.
     """
@@ -71,65 +79,149 @@ def process_bag(
         raise DefeatError(f"topic {unknown[0]!r} is unknown, expected one of {', '.join(TOPICS)}")
     if "features" in wanted_results(topics) and engine.features_problem:
         raise FrameError(f"cannot compute features: {engine.features_problem}")
-    started, ledger, notes = time.monotonic(), Ledger(), _Notes()
     with BagReader(source) as bag, ExitStack() as stack:
         images = bag.image_topic(image_topic)
-        if bag.camera_info_topic(images) is None:
-            notes.add("no_camera_info", f"no camera_info beside {images}: depth has none either and is not rectified")
-        mount = base_from_camera(engine.config)
-        if mount is None:
-            mount = _mount_of_bag(bag, engine.config, images)
-        if mount is not None:
-            engine.base_from_camera = mount
-        composer = OutputComposer(bag_messages(), engine.config, mount)
-        _note_what_is_missing(notes, engine.config, mount, odom_topic, topics)
-        odometry = None
-        if odom_topic is not None:
-            odometry = stack.enter_context(closing(_MeasuredOdometry(bag, odom_topic, engine, notes)))
-        with BagWriter(out) as writer:
+        run = _Run(bag, images, engine, topics, odom_topic, stack)
+        facts = made_of(engine.config, engine.info.sha256, tuple(topics), odom_topic, *images_of(bag, images))
+        writer = run.open(out, facts, stack)
+        for _ in range(run.earlier):
+            on_frame()
+        try:
             # Reading and decoding, the networks, and the rest with the writing, each on a thread of its own.
-            frames = ahead(bag.frames(images))
+            frames = ahead(bag.frames(images, start=run.earlier))
             halves = stack.enter_context(closing(ahead(_perceive(item, engine, topics) for item in frames)))
             for item, half in halves:
-                ledger.receive()
-                if odometry is not None:
-                    odometry.feed(item.stamp_ns)
-                try:
-                    if item.warning:
-                        notes.add("camera_info", item.warning)
-                    if isinstance(half, Exception):
-                        raise half
-                    prediction = engine.conclude(half)
-                    made, withheld = composer.messages(prediction, topics), prediction.withheld
-                except (MessageError, FrameError) as error:
-                    ledger.drop(f"rejected_{error.reason}")
-                    notes.add(error.reason, f"images rejected ({error.reason}), the first one: {error}")
-                else:
-                    for name, message in made.items():
-                        writer.write(f"/{name}", message, item.stamp_ns)
-                    ledger.publish() if made else ledger.drop(withheld or "nothing_to_publish")
+                run.step(item, half, writer)
                 on_frame()
-        if bag.lost:
-            notes.add("damage", f"the bag is damaged: {bag.lost}")
-    return ProcessSummary(ledger.counts(), notes.lines(), time.monotonic() - started)
+            if bag.lost:
+                run.notes.add("damage", f"the bag is damaged: {bag.lost}")
+            writer.close()
+            finished(out)
+        except OutputError as error:
+            raise OutputError(f"{error}; {run.told()}") from None
+        return ProcessSummary(run.ledger.counts(), run.notes.lines(), run.seconds, run.earlier)
 
 
-class _Notes:
-    """One line a kind, however often it happens."""
+class _Run:
+    """The half of processing that goes image by image and remembers, and how far it is."""
 
-    def __init__(self) -> None:
-        self._lines: dict[str, tuple[str, int]] = {}
+    def __init__(
+        self,
+        bag: BagReader,
+        images: str,
+        engine: DepthEngine,
+        topics: Collection[str],
+        odom_topic: str | None,
+        stack: ExitStack,
+    ) -> None:
+        self.ledger, self.notes, self.earlier = Ledger(), Notes(), 0
+        self._engine, self._topics = engine, topics
+        self._began, self._before_s, self._kept = time.monotonic(), 0.0, float("-inf")
+        if bag.camera_info_topic(images) is None:
+            line = f"no camera_info beside {images}: depth has none either and is not rectified"
+            self.notes.add("no_camera_info", line)
+        mount = base_from_camera(engine.config)
+        if mount is None:
+            mount = mount_of_bag(bag, engine.config, images)
+        if mount is not None:
+            engine.base_from_camera = mount
+        self._composer = OutputComposer(bag_messages(), engine.config, mount)
+        _note_what_is_missing(self.notes, engine.config, mount, odom_topic, topics)
+        self._parts = {"ledger": self.ledger, "notes": self.notes, "engine": engine, "composer": self._composer}
+        self._odometry = None
+        if odom_topic is not None:
+            self._odometry = stack.enter_context(closing(OdometryOfBag(bag, odom_topic, engine, self.notes)))
+            self._parts["odometry"] = self._odometry
 
-    def add(self, kind: str, line: str) -> None:
-        first, count = self._lines.get(kind, (line, 0))
-        self._lines[kind] = (first, count + 1)
+    @property
+    def seconds(self) -> float:
+        """Time spent, s, with that of earlier runs."""
+        return self._before_s + time.monotonic() - self._began
 
-    def lines(self) -> tuple[str, ...]:
-        return tuple(line if count == 1 else f"{line} ({count} times)" for line, count in self._lines.values())
+    def open(self, out: Path, facts: dict[str, Any], stack: ExitStack) -> BagWriter:
+        """Begin a bag, or go on with an unfinished one; nobody else can until the stack is closed.
+
+        Raises:
+            OutputError: see `process_bag`.
+        """
+        self._out, self._facts = out, facts
+        if not (out.exists() or out.is_symlink()):
+            writer = stack.enter_context(BagWriter(out))
+            stack.enter_context(sole_user(out))
+            self._keep(writer)
+            return writer
+        if found := Unfinished.find(out):
+            stack.enter_context(sole_user(out))
+            found = Unfinished.find(out)  # as it is now: another process may just have ended
+        assert found is not None
+        told = found.recall(self._parts, MEMORIES, facts)
+        self.earlier = self.ledger.counts().received
+        self._before_s = told["seconds"]
+        if told["runs"] != self._runs():
+            self.notes.add("runs", f"the first {self.earlier} images were done by {told['runs']}")
+        return stack.enter_context(BagWriter.go_on(out, told["size"], told["bag"]))
+
+    def step(self, item: BagFrame, half: Perceived | Exception, writer: BagWriter) -> None:
+        """The second half of an image's prediction, and writing it.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self.ledger.receive()
+        if self._odometry is not None:
+            self._odometry.feed(item.stamp_ns)
+        if item.warning:
+            self.notes.add("camera_info", item.warning)
+        try:
+            if isinstance(half, Exception):
+                raise half
+            prediction = self._engine.conclude(half)
+            made, withheld = self._composer.messages(prediction, self._topics), prediction.withheld
+        except (MessageError, FrameError) as error:
+            self.ledger.drop(f"rejected_{error.reason}")
+            self.notes.add(error.reason, f"images rejected ({error.reason}), the first one: {error}")
+        except BackendError as error:
+            self.ledger.drop("failed_backend")
+            self.notes.add("failed_backend", f"images failed (failed_backend), the first one: {error}")
+        else:
+            try:
+                for name, message in made.items():
+                    writer.write(f"/{name}", message, item.stamp_ns)
+                writer.flush()
+            except OutputError:
+                self.ledger.drop("not_written")
+                raise
+            self.ledger.publish() if made else self.ledger.drop(withheld or "nothing_to_publish")
+        for line in self._engine.news():
+            self.notes.add(line, line)
+        if time.monotonic() - self._kept >= KEEP_EVERY_S:
+            self._keep(writer)
+
+    def told(self) -> str:
+        """How far it is, as words."""
+        counts = self.ledger.counts()
+        dropped = "".join(f", {number} {reason}" for reason, number in counts.dropped.items())
+        return f"{counts.received} images in: {counts.published} published{dropped}; the same command goes on"
+
+    def _keep(self, writer: BagWriter) -> None:
+        size = writer.flush(to_disk=True)
+        values = {
+            "made_of": self._facts,
+            "bag": writer.topics,
+            "size": size,
+            "seconds": self.seconds,
+            "runs": self._runs(),
+        }
+        keep(self._out, {**self._parts, **values})
+        self._kept = time.monotonic()
+
+    def _runs(self) -> str:
+        info = self._engine.info
+        return f"{info.backend} {info.precision} on {info.device}"
 
 
 def _note_what_is_missing(
-    notes: _Notes, config: DepthConfig, mount: np.ndarray | None, odom_topic: str | None, topics: Collection[str]
+    notes: Notes, config: DepthConfig, mount: np.ndarray | None, odom_topic: str | None, topics: Collection[str]
 ) -> None:
     frame = config.scale.odom_tf_frame
     if frame:
@@ -142,56 +234,11 @@ def _note_what_is_missing(
 
 def _perceive(
     item: BagFrame, engine: DepthEngine, topics: Collection[str]
-) -> tuple[BagFrame, Perceived | MessageError | FrameError]:
+) -> tuple[BagFrame, Perceived | MessageError | FrameError | BackendError]:
     """The first half of an image's prediction, or why it cannot be used."""
     if item.frame is None:
         return item, MessageError(item.detail, item.reason or "bad_message")
     try:
         return item, engine.perceive(item.frame, wanted_results(topics))
-    except (MessageError, FrameError) as error:
+    except (MessageError, FrameError, BackendError) as error:
         return item, error
-
-
-class _MeasuredOdometry:
-    """Hands the odometry of a bag to the engine, not much ahead of the images."""
-
-    def __init__(self, bag: BagReader, topic: str, engine: DepthEngine, notes: _Notes) -> None:
-        find_topic(bag, topic, topic, "nav_msgs/msg/Odometry")  # raises where it is not there, or something else
-        self._bag = BagReader(bag.path)  # reads on from its own place
-        self._messages = self._bag.messages({topic})
-        self._engine, self._notes = engine, notes
-        self._fed_ns = 0
-
-    def close(self) -> None:
-        """Close its reader."""
-        self._bag.close()
-
-    def feed(self, image_ns: int) -> None:
-        """Everything up to a little after the time of an image."""
-        while self._fed_ns < image_ns + ODOMETRY_AHEAD_NS:
-            message = next(self._messages, None)
-            if message is None:
-                return
-            try:
-                self._fed_ns, pose = pose_from_odometry(message.message)
-                frames = message.message.header.frame_id, message.message.child_frame_id
-            except (MessageError, AttributeError) as error:
-                self._notes.add("odom_in", f"odometry that cannot be used: {error}")
-                continue
-            problem = self._engine.measured.add(self._fed_ns, pose, *frames)
-            if problem:
-                self._notes.add(problem, problem)
-        if complaint := self._engine.measured.complaint(image_ns):
-            self._notes.add("odom_in_times", complaint)
-
-
-def _mount_of_bag(bag: BagReader, config: DepthConfig, image_topic: str) -> np.ndarray | None:
-    """Pose of the camera on the base from the bag's `/tf_static`, None where it does not tell."""
-    if "/tf_static" not in bag.topics:
-        return None
-    try:
-        found = [one for m in bag.messages({"/tf_static"}) for one in transforms_from_message(m.message)]
-        camera = next((m.message.header.frame_id for m in bag.messages({image_topic})), None)
-    except MessageError:
-        return None
-    return find_transform(found, config.base_frame, camera) if camera else None

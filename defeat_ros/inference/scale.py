@@ -45,6 +45,8 @@ class _Mean:
     that were wrong.
     """
 
+    REMEMBERED = ("_rejected", "value", "variance", "count", "stamp_ns")
+
     def __init__(self, farthest: float) -> None:
         self._farthest = farthest
         self._rejected = 0
@@ -80,6 +82,8 @@ class Level:
         height: running mean of the log height, levelled units.
     """
 
+    REMEMBERED = ("height", "_log_gain", "_stamp_ns")
+
     def __init__(self) -> None:
         self.height = _Mean(FARTHEST_OFF)
         self._log_gain = 0.0
@@ -111,6 +115,8 @@ class ScaleEstimator:
         config: mode, camera height, fixed value.
         learned: metres per unit that the training gave the weights, None where it gave none.
     """
+
+    REMEMBERED = ("_motion", "_applied")
 
     def __init__(self, config: ScaleConfig, learned: float | None) -> None:
         self._config = config

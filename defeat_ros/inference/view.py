@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -37,6 +37,10 @@ class View:
     grey_intrinsics: CameraIntrinsics | None
     seen: np.ndarray | None
     network_seen: np.ndarray | None
+
+    def for_later(self) -> View:
+        """What the next frames are compared with: without the image of the output's size, which may be large."""
+        return replace(self, image=np.zeros((0, 0, 3), np.uint8), seen=None)
 
 
 class ViewMaker:

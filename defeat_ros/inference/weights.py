@@ -9,9 +9,11 @@ from typing import Any
 
 from defeat_ros.checkpoint import TRANSLATIONS, Checkpoint, translation_of, untrained_of
 from defeat_ros.errors import CheckpointError
-from defeat_ros.inference.backends.build import make_backend
+from defeat_ros.inference.backends.build import make_backend, remake
+from defeat_ros.inference.backends.choose import PLAIN
 from defeat_ros.inference.backends.prepare import Source
 from defeat_ros.inference.backends.protocol import Backend
+from defeat_ros.inference.backends.steady import Change, SteadyBackend
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.networks import check_size
 from defeat_ros.preprocess import PUBLISHED_SIZE_HW
@@ -34,7 +36,7 @@ class EngineInfo:
         translation: what the pose net's translation is, see `checkpoint.translation_of`.
         metres_per_unit: what the training made a scene unit, None where it did not know metres.
         reason: why these networks run this way.
-        warnings: what was tried in vain, each a sentence.
+        warnings: what was tried in vain and what gave up later, each a sentence.
         untrained: outputs ('depth', 'odometry', 'features') whose networks the file says were left at random weights.
     """
 
@@ -133,8 +135,12 @@ def read_source(config: DepthConfig) -> Source:
     return Source(checkpoint, config.checkpoint_key, input_size_hw(config, checkpoint.provenance))
 
 
-def load_backend(config: DepthConfig) -> tuple[Backend, EngineInfo]:
+def load_backend(config: DepthConfig, changed: Change) -> tuple[Backend, EngineInfo]:
     """Read the weights and put them on the device.
+
+    Args:
+        config: names them.
+        changed: is told when another runtime had to take over.
 
     Raises:
         CheckpointError: missing, damaged or unsafe weights, or weights of another architecture.
@@ -144,4 +150,18 @@ def load_backend(config: DepthConfig) -> tuple[Backend, EngineInfo]:
     source = read_source(config)
     built = make_backend(source, config.backend, config.device, config.precision)
     info = EngineInfo.of(built.backend, source.size_hw, source.checkpoint)
-    return built.backend, replace(info, reason=built.reason, warnings=built.warnings)
+
+    def same_source() -> Source:
+        # Read once more: weights that are kept for a day that may never come are memory wasted.
+        found = read_source(config)
+        if found.checkpoint.sha256 != info.sha256:
+            raise CheckpointError(f"'{found.checkpoint.path}' is another file now")
+        return found
+
+    backend = SteadyBackend(
+        built.backend,
+        lambda: remake(built.choice, same_source()),
+        lambda: remake(PLAIN, same_source()),
+        changed,
+    )
+    return backend, replace(info, reason=built.choice.reason, warnings=built.warnings)

@@ -51,6 +51,8 @@ class FeatureColors:
     those of the frame before, so that a wall keeps its colour.
     """
 
+    REMEMBERED = ("_mean", "_covariance", "_axes")
+
     def __init__(self, memory: float = 0.95) -> None:
         self._memory = memory
         self._mean: np.ndarray | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,13 +22,13 @@ class Built:
 
     Attributes:
         backend: it.
-        reason: why it was picked.
+        choice: what it is, and why it was picked.
         difference: how far it is from float32 PyTorch.
         warnings: what was tried in vain before, each a sentence.
     """
 
     backend: RuntimeBackend
-    reason: str
+    choice: Choice
     difference: Difference
     warnings: tuple[str, ...]
 
@@ -63,8 +64,29 @@ def make_backend(
             warnings.append(f"{choice} cannot be used: {told or type(error).__name__}")
             continue
         made = RuntimeBackend(runtime, *source.feature_limits)
-        return Built(made, choice.reason, difference, tuple(warnings))
+        return Built(made, choice, difference, tuple(warnings))
     raise BackendError("; ".join(warnings))
+
+
+def remake(choice: Choice, source: Source, cache: ModelCache | None = None) -> RuntimeBackend:
+    """The backend of a choice that has run here before, within a second or two: nothing is compiled or checked.
+
+    Args:
+        choice: `Built.choice`, or `PLAIN`.
+        source: the same networks.
+        cache: the same one.
+
+    Raises:
+        BackendError: its compiled models are not in the cache.
+        Exception: whatever a runtime raises that does not work any more.
+    """
+    files: Mapping[str, bytes] = {}
+    if choice.runtime != "torch":
+        entry = (cache or ModelCache()).load(cache_facts(choice, source))
+        if entry is None:
+            raise BackendError(f"{choice} is not in the cache of compiled models any more")
+        files = entry.files
+    return RuntimeBackend(open_runtime(choice, source, files), *source.feature_limits)
 
 
 def _checked(choice: Choice, source: Source, cache: ModelCache) -> tuple[Runtime, Difference]:

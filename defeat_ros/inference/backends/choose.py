@@ -38,6 +38,9 @@ class Choice:
         return f"{self.runtime} {self.precision} on {self.device}"
 
 
+PLAIN = Choice("torch", "cpu", "float32", "the plain one, as nothing faster can be used")
+
+
 def candidates(
     backend: str, device: str, precision: str, installed: Collection[str], processor: Collection[str]
 ) -> list[Choice]:
@@ -62,9 +65,8 @@ def candidates(
     for runtime in _runtimes(backend, device, installed):
         for kind, fit in _precisions(runtime, device, precision, processor):
             tried.append(Choice(runtime, device, kind, ", ".join(filter(None, (why or _why(runtime, device), fit)))))
-    plain = Choice("torch", "cpu", "float32", "the plain one, as nothing faster can be used")
     known = [(choice.runtime, choice.device, choice.precision) for choice in tried]
-    return tried if (plain.runtime, plain.device, plain.precision) in known else [*tried, plain]
+    return tried if (PLAIN.runtime, PLAIN.device, PLAIN.precision) in known else [*tried, PLAIN]
 
 
 def installed_runtimes() -> set[str]:
