@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from defeat_ros.cli.common import Commands, engine_config, print_table
-from defeat_ros.errors import ConfigError, DefeatError
-from defeat_ros.progress import progress_bar
+from defeat_ros.errors import ConfigError, DefeatError, shown
+from defeat_ros.progress import plain_console, progress_bar
 
 if TYPE_CHECKING:  # take seconds
     from defeat_ros.inference.fleet import Event, Workers
@@ -91,7 +90,7 @@ def _process_one(source: Path, options: argparse.Namespace, make_engine: Any) ->
             print(f"defeat-ros: '{options.out}' is unfinished; the same command goes on", file=sys.stderr)
             raise
     for line in done.warnings:
-        print(f"defeat-ros: {line}", file=sys.stderr)
+        print(f"defeat-ros: {shown(line)}", file=sys.stderr)
     counts = done.counts
     rows: list[tuple[str, Any]] = [("frames in", counts.received), ("published", counts.published)]
     rows += [(f"dropped: {reason}", number) for reason, number in counts.dropped.items()]
@@ -186,9 +185,9 @@ def _tell(outcome: Outcome) -> None:
     if outcome.kept:
         print(f"defeat-ros: {outcome.name}: complete before, kept", file=sys.stderr)
     for line in outcome.warnings:
-        print(f"defeat-ros: {outcome.name}: {line}", file=sys.stderr)
+        print(f"defeat-ros: {shown(outcome.name)}: {shown(line)}", file=sys.stderr)
     if outcome.problem:
-        print(f"{outcome.trace}defeat-ros: {outcome.name}: failed: {outcome.problem}", file=sys.stderr)
+        print(f"{outcome.trace}defeat-ros: {shown(f'{outcome.name}: failed: {outcome.problem}')}", file=sys.stderr)
 
 
 def _tell_engines(outcomes: Sequence[Outcome]) -> None:
@@ -197,7 +196,7 @@ def _tell_engines(outcomes: Sequence[Outcome]) -> None:
     lines = [f"checkpoint {engine.caution}" for engine in engines if engine.caution]
     lines += [line for engine in engines for line in engine.warnings]
     for line in dict.fromkeys(lines):
-        print(f"defeat-ros: {line}", file=sys.stderr)
+        print(f"defeat-ros: {shown(line)}", file=sys.stderr)
 
 
 def _print_outcomes(title: str, outcomes: Sequence[Outcome], seconds: float) -> None:
@@ -212,7 +211,7 @@ def _print_outcomes(title: str, outcomes: Sequence[Outcome], seconds: float) -> 
     table.add_section()
     fresh = sum(outcome.counts.received for outcome in whole if not outcome.kept)
     table.add_row("total", "", *_cells([outcome.counts for outcome in whole], fresh / max(seconds, 1e-9)))
-    Console().print(table)
+    plain_console().print(table)
 
 
 def _cells(counts: Sequence[LedgerCounts], rate: float) -> list[str]:
