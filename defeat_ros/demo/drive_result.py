@@ -71,6 +71,11 @@ def images_by_stamp(path: Path, topic: str, read: Callable[[Any], np.ndarray]) -
         return {stamp_from_message(message): read(message) for message in decoded}
 
 
+def points_from_message(cloud: Any) -> np.ndarray:
+    """The points (N, 3) float32 of a cloud of ours, m: x, y and z are its first fields."""
+    return np.frombuffer(bytes(cloud.data), np.float32).reshape(-1, cloud.point_step // 4)[:, :3]
+
+
 def depth_summary(result: DriveResult) -> dict[str, float]:
     """Mean metric errors, over frames, of the depth that was published as reliable; {} without any.
 

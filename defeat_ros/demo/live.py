@@ -14,6 +14,7 @@ from defeat_ros.progress import progress_bar
 RECORDED = (
     "depth/image_rect",
     "depth/camera_info",
+    "depth/confidence",
     "depth/color",
     "depth/points",
     "depth/scale",

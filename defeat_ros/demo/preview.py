@@ -1,40 +1,76 @@
-"""The demonstration's picture and film: image, depth, features and trajectory side by side."""
+"""The demonstration's picture and film: image, depth, confidence, features, cloud and trajectory side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
+import cv2
 import numpy as np
 
-from defeat_ros.data.messages import image_from_message
-from defeat_ros.demo.drive_result import DriveResult, images_by_stamp, odometry_alignment
+from defeat_ros.data.messages import depth_from_message, image_from_message
+from defeat_ros.demo.drive_result import DriveResult, images_by_stamp, odometry_alignment, points_from_message
+from defeat_ros.inference.config import PointsConfig
 from defeat_ros.inference.pictures import write_picture
-from defeat_ros.visualize import ACCENT, BACKGROUND, TRUTH, captioned, trajectory
+from defeat_ros.visualize import ACCENT, BACKGROUND, TRUTH, captioned, points_above, trajectory
 
 
-def preview_frames(result: DriveResult, trained: bool) -> Iterator[tuple[int, np.ndarray]]:
+class _Latest:
+    """Pictures of one topic by stamp; where a frame was not published, the one before."""
+
+    def __init__(self, pictures: Mapping[int, np.ndarray], first: np.ndarray) -> None:
+        self._pictures, self._shown = pictures, first
+
+    def __call__(self, stamp: int) -> np.ndarray:
+        self._shown = self._pictures.get(stamp, self._shown)
+        return self._shown
+
+
+def preview_frames(result: DriveResult, trained: bool, camera_height_m: float) -> Iterator[tuple[int, np.ndarray]]:
     """Stamp and panel (H, W, 3) for every input frame; a frame that was not published shows the last result."""
     images = images_by_stamp(result.in_bag, "/camera/image_raw", image_from_message)
     depth = images_by_stamp(result.out_bag, "/depth/color", image_from_message)
-    features = images_by_stamp(result.out_bag, "/features/color", image_from_message)
-    mark = "" if trained else "   UNTRAINED"
-    blank = np.full_like(next(iter(images.values())), BACKGROUND)
-    shown_depth, shown_features = blank, blank
-    tracks = _tracks(result)
+    size_hw = next(iter(images.values())).shape[:2]
+    blank = np.full((*size_hw, 3), BACKGROUND, np.uint8)
+    clouds = images_by_stamp(result.out_bag, "/depth/points", _cloud_picture(size_hw, camera_height_m))
+    shown = {
+        "depth": _Latest(depth, blank),
+        "confidence": _Latest(images_by_stamp(result.out_bag, "/depth/confidence", _confidence_colors), blank),
+        "features": _Latest(images_by_stamp(result.out_bag, "/features/color", image_from_message), blank),
+        "cloud": _Latest(clouds, blank),
+    }
+    tracks, mark = _tracks(result), "" if trained else "   UNTRAINED"
     for stamp in sorted(images):
-        shown_depth, shown_features = depth.get(stamp, shown_depth), features.get(stamp, shown_features)
-        seconds = (stamp - result.stamps[0]) / 1e9
-        state = "" if stamp in depth else "   (last result)"
-        top = [captioned(images[stamp], f"camera   {seconds:5.1f} s"), captioned(shown_depth, f"depth{mark}{state}")]
+        seconds, state = (stamp - result.stamps[0]) / 1e9, "" if stamp in depth else "   (last result)"
         so_far = [(name, path[times <= stamp], color) for name, times, path, color in tracks]
-        track = trajectory(so_far, blank.shape[:2], "seen from above")
-        bottom = [captioned(shown_features, f"features{mark}"), captioned(track, f"trajectory{mark}")]
+        captions = {
+            "depth": f"depth{mark}{state}",
+            "confidence": "confidence: dark 0, bright 1",
+            "features": f"features{mark}",
+            "cloud": "reliable points from above: road grey, obstacles in colour",
+        }
+        told = {name: captioned(latest(stamp), captions[name]) for name, latest in shown.items()}
+        camera = captioned(images[stamp], f"camera   {seconds:5.1f} s")
+        track = captioned(trajectory(so_far, size_hw, "seen from above"), f"trajectory{mark}")
+        top, bottom = [camera, told["depth"], told["confidence"]], [told["features"], told["cloud"], track]
         panel = np.vstack([np.hstack(top), np.hstack(bottom)])
         # H.264 wants even sides.
         yield stamp, panel[: panel.shape[0] // 2 * 2, : panel.shape[1] // 2 * 2]
+
+
+def _confidence_colors(message: Any) -> np.ndarray:
+    level = (255.0 * np.clip(depth_from_message(message), 0.0, 1.0)).astype(np.uint8)
+    return cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_BONE), cv2.COLOR_BGR2RGB)
+
+
+def _cloud_picture(size_hw: tuple[int, int], camera_height_m: float) -> Callable[[Any], np.ndarray]:
+    def picture(message: Any) -> np.ndarray:
+        return points_above(points_from_message(message), size_hw, PointsConfig().max_range_m, camera_height_m)
+
+    return picture
 
 
 def _tracks(result: DriveResult) -> list[tuple[str, np.ndarray, np.ndarray, tuple[int, int, int]]]:
@@ -53,14 +89,16 @@ def _sorted(path: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(stamps, np.int64), np.array([path[stamp] for stamp in stamps]).reshape(-1, 3)
 
 
-def write_preview(result: DriveResult, out: Path, fps: float, trained: bool, on_frame: Callable[[], None]) -> None:
+def write_preview(
+    result: DriveResult, out: Path, fps: float, trained: bool, camera_height_m: float, on_frame: Callable[[], None]
+) -> None:
     """Write `preview.mp4` (H.264) and `preview.png`, the last fully predicted frame of the film's middle."""
     middle = result.published[len(result.published) // 2] if result.published else result.stamps[0]
     rate = Fraction(fps).limit_denominator(1000)
     with av.open(str(out / "preview.mp4"), "w") as film:
         stream = film.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "veryfast"})
         stream.pix_fmt = "yuv420p"
-        for stamp, panel in preview_frames(result, trained):
+        for stamp, panel in preview_frames(result, trained, camera_height_m):
             if not stream.codec_context.is_open:
                 stream.height, stream.width = panel.shape[:2]
             film.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(panel), format="rgb24")))

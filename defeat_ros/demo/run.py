@@ -14,6 +14,7 @@ from defeat_ros.demo.drive_result import read_result
 from defeat_ros.demo.live import run_live
 from defeat_ros.demo.preview import write_preview
 from defeat_ros.demo.summary import summarise, summary_rows
+from defeat_ros.demo.view_bag import write_view
 from defeat_ros.errors import OutputError
 from defeat_ros.files import write_json
 from defeat_ros.geometry import BODY_FROM_OPTICAL, invert, xyz_rpy_from_transform
@@ -24,7 +25,7 @@ MARKER = ".defeat_ros_demo"
 
 
 def run_demo(config: DriveConfig, out: Path, checkpoint: str = "") -> None:
-    """Make `out` with `in/`, `out/`, `preview.png`, `preview.mp4`, `summary.json`, and print the summary.
+    """Make `out` with `in/`, `out/`, `view/`, `preview.png`, `preview.mp4`, `summary.json`, and print the summary.
 
     Args:
         config: the drive to render.
@@ -62,7 +63,8 @@ def run_demo(config: DriveConfig, out: Path, checkpoint: str = "") -> None:
     result = read_result(out / "in", out / "out")
     summary = summarise(result, live)
     with progress_bar("drawing", len(result.stamps)) as advance:
-        write_preview(result, out, config.fps, summary["checkpoint"]["trained"], advance)
+        write_preview(result, out, config.fps, summary["checkpoint"]["trained"], float(mount[2, 3]), advance)
+    write_view(result, out / "view")
     summary["seconds"] = {
         "render": round(rendered - began, 1),
         "live": round(played - rendered, 1),
@@ -74,6 +76,7 @@ def run_demo(config: DriveConfig, out: Path, checkpoint: str = "") -> None:
         table.add_row(name, value)
     plain_console().print(table)
     print(f"pictures: {out}/preview.png {out}/preview.mp4   bags: {out}/in {out}/out   figures: {out}/summary.json")
+    print(f"to look at in Foxglove, with config/foxglove_layout.json: {out}/view")
 
 
 def _prepare(out: Path) -> None:
