@@ -26,7 +26,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from defeat_ros.checkpoint_pickle import pickles_of, problem_of
 from defeat_ros.errors import BackendError, CheckpointError, OutputError
+from defeat_ros.untrusted import quoted
 
 FORMAT_VERSION = 1
 MAX_HEADER_BYTES = 16 * 2**20  # ours have 60 kB
@@ -109,7 +111,7 @@ def read_checkpoint(
         content: Any = {"model": {**tensors, **options}}
     else:
         content = _read_pickle(path, data)
-    state, options = _split(path, _pick(path, content, key))
+    state, options = _split(path, _pick(path, content, key), len(data))
     try:
         state = {name: _restore(tensor, device) for name, tensor in state.items()}
     except (RuntimeError, AssertionError, ValueError) as error:
@@ -222,13 +224,19 @@ def _read_safetensors(path: Path, data: bytes) -> tuple[dict[str, Tensor], dict[
 
 
 def _read_pickle(path: Path, data: bytes) -> Any:
-    if data.startswith(_ZIP_MAGIC):
+    zipped = data.startswith(_ZIP_MAGIC)
+    if zipped:
         _check_archive(path, data)
     try:
+        for pickle in pickles_of(data, zipped):
+            if problem := problem_of(pickle):
+                raise CheckpointError(f"checkpoint {str(path)!r} is unsafe to read ({problem}); {EXPECTED}")
         # weights_only interprets the pickle with an allow-list; `range` is the one thing published files need beyond.
         with torch.serialization.safe_globals([range]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about old storages
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:  # a stranger's pickle can fail in any way
         asked = re.search(r"GLOBAL (\S{1,80})", str(error))
         kind = f"unsafe to read (asks for {asked[1]})" if asked else f"damaged ({_line(error)})"
@@ -276,20 +284,24 @@ def _pick(path: Path, content: Any, key: Callable[[Any], Any] | None) -> Mapping
     return found
 
 
-def _split(path: Path, found: Mapping[Any, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and plain values of one dictionary, each checked."""
+def _split(path: Path, found: Mapping[Any, Any], size: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and plain values of one dictionary in a file of `size` bytes, each checked."""
+    claimed = 0
     state: dict[str, Tensor] = {}
     options: dict[str, Any] = {}
     for name, value in found.items():
         if not isinstance(name, str):
-            raise CheckpointError(f"checkpoint {str(path)!r} has an entry {name!r:.80}, expected names of text")
+            what = quoted(name) if isinstance(name, (int, float)) else f"named by a {type(name).__name__}"
+            raise CheckpointError(f"checkpoint {str(path)!r} has an entry {what}, expected names of text")
         if not isinstance(value, Tensor):
             options[name] = _plain(path, name, value)
         elif value.layout is not torch.strided or value.is_meta or value.is_quantized or value.is_complex():
-            raise CheckpointError(f"checkpoint {str(path)!r}: {name!r:.80} is not a plain dense tensor")
-        elif value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            # A view may claim any shape over few bytes, which the next copy would allocate.
-            raise CheckpointError(f"checkpoint {str(path)!r}: {name!r:.80} claims more than the file holds")
+            raise CheckpointError(f"checkpoint {str(path)!r}: {quoted(name):.80} is not a plain dense tensor")
+        elif (claims := value.numel() * value.element_size()) > value.untyped_storage().nbytes() or (
+            claimed := claimed + claims
+        ) > 2 * size:
+            # A view may claim any shape over few bytes, and many may share them: the next copy would allocate it all.
+            raise CheckpointError(f"checkpoint {str(path)!r}: {quoted(name):.80} claims more than the file holds")
         else:
             state[name] = value.detach()
     return state, options
@@ -303,7 +315,9 @@ def _plain(path: Path, name: str, value: Any) -> Any:
         if len(head) <= MAX_OPTION_ITEMS and all(isinstance(item, (bool, int, float, str)) for item in head):
             return head
     kind = type(value).__name__
-    raise CheckpointError(f"checkpoint {str(path)!r}: {name!r:.80} is a {kind}, expected a tensor or a plain value")
+    raise CheckpointError(
+        f"checkpoint {str(path)!r}: {quoted(name):.80} is a {kind}, expected a tensor or a plain value"
+    )
 
 
 def _restore(tensor: Tensor, device: str | torch.device) -> Tensor:
@@ -312,7 +326,7 @@ def _restore(tensor: Tensor, device: str | torch.device) -> Tensor:
 
 def _names(content: Mapping[Any, Any]) -> str:
     """The first entries of a dictionary, for a message."""
-    shown = ", ".join(f"{name!r:.40}" for name in list(content)[:8])
+    shown = ", ".join(f"{quoted(name):.40}" for name in list(content)[:8])
     return f"{shown}, ... ({len(content)} entries)" if len(content) > 8 else shown or "no entries"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
 from defeat_ros.errors import ConfigError
+from defeat_ros.untrusted import quoted
 
 T = TypeVar("T")
 
@@ -97,9 +98,9 @@ def build(cls: type[T], mapping: Mapping[str, Any]) -> T:
     known = {entry.name: entry for entry in entries(cls)}
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+            close = difflib.get_close_matches(name[:100], known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
-            raise ConfigError(f"unknown parameter {name!r}; {hint}")
+            raise ConfigError(f"unknown parameter {quoted(name)}; {hint}")
     checked = {name: check(known[name], value) for name, value in given.items() if value is not None}
     return _construct(cls, checked, "")
 
@@ -113,14 +114,16 @@ def check(entry: Entry, value: Any) -> Any:
     value = _coerce(entry, value)
     limits = entry.option
     if limits.choices and value not in limits.choices:
-        raise ConfigError(f"parameter {entry.name!r} is {value!r}, expected one of {', '.join(limits.choices)}")
+        raise ConfigError(f"parameter {entry.name!r} is {quoted(value)}, expected one of {', '.join(limits.choices)}")
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             continue
         low, high = limits.minimum, limits.maximum
-        if not math.isfinite(number) or (low is not None and number < low) or (high is not None and number > high):
+        too_low, too_high = low is not None and number < low, high is not None and number > high
+        # Not math.isfinite, which cannot tell of a whole number that no float holds.
+        if not -math.inf < number < math.inf or too_low or too_high:
             bounds = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
-            raise ConfigError(f"parameter {entry.name!r} is {value!r}, expected {bounds}")
+            raise ConfigError(f"parameter {entry.name!r} is {quoted(value)}, expected {bounds}")
     return value
 
 
@@ -167,9 +170,9 @@ def _coerce(entry: Entry, value: Any) -> Any:
         items, kinds = value, typing.get_args(wanted)
         variadic = len(kinds) == 2 and kinds[1] is Ellipsis
         if not isinstance(items, (list, tuple)) and not hasattr(items, "tolist"):
-            raise ConfigError(f"parameter {entry.name!r} is {value!r}, expected a list")
+            raise ConfigError(f"parameter {entry.name!r} is {quoted(value)}, expected a list")
         if not variadic and len(items) != len(kinds):
-            raise ConfigError(f"parameter {entry.name!r} is {value!r}, expected {len(kinds)} values")
+            raise ConfigError(f"parameter {entry.name!r} is {quoted(value)}, expected {len(kinds)} values")
         return tuple(_scalar(entry, kinds[0], item) for item in items)
     return _scalar(entry, wanted, value)
 
@@ -182,7 +185,7 @@ def _scalar(entry: Entry, wanted: Any, value: Any) -> Any:
             value = float(value)  # YAML 1.1 takes 1e3 for text
     if isinstance(value, wanted) and not (wanted is not bool and isinstance(value, bool)):
         return value
-    raise ConfigError(f"parameter {entry.name!r} is {value!r}, expected a {wanted.__name__}")
+    raise ConfigError(f"parameter {entry.name!r} is {quoted(value)}, expected a {wanted.__name__}")
 
 
 def _construct(cls: type[T], flat: Mapping[str, Any], prefix: str) -> T:

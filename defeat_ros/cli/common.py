@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from defeat_ros.errors import ConfigError, shown
+from defeat_ros.untrusted import quoted, read_yaml
 
 if TYPE_CHECKING:
     from defeat_ros.inference.config import DepthConfig
@@ -27,7 +27,7 @@ def size(text: str) -> tuple[int, int]:
     """WIDTHxHEIGHT."""
     width, x, height = text.lower().partition("x")
     if not (x and width.isdecimal() and height.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size, expected WIDTHxHEIGHT such as 480x352")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is no size, expected WIDTHxHEIGHT such as 480x352")
     return int(width), int(height)
 
 
@@ -41,7 +41,7 @@ def parse_pairs(option: str, items: Sequence[str], form: str = "NAME=VALUE") -> 
     for item in items:
         name, equals, value = item.partition("=")
         if not equals:
-            raise ConfigError(f"{option} {item!r} has no '=', expected {form}")
+            raise ConfigError(f"{option} {quoted(item)} has no '=', expected {form}")
         pairs.append((name, value))
     return pairs
 
@@ -55,9 +55,10 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
     overrides: dict[str, Any] = {}
     for name, value in parse_pairs("--set", items):
         try:
-            overrides[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {f'{name}={value}'!r}: the value is not YAML") from error
+            overrides[name] = read_yaml(value)
+        except ValueError as error:
+            given = quoted(f"{name}={value}")
+            raise ConfigError(f"--set {given}: the value is not YAML that can be used: {error}") from error
     return overrides
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from typing import BinaryIO
@@ -11,9 +12,9 @@ from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
 from mcap.records import Channel as McapChannel
 from mcap.records import Chunk, Schema
-from mcap.stream_reader import get_chunk_data_stream
 
 from defeat_ros.data.bag_recovery import Channel, Record, Scan, ros2_name
+from defeat_ros.data.bag_unpack import unpack
 
 _MAX_CHUNK = 1 << 30  # a chunk said to be larger is damage, not data: recorders make them of about 1 MB
 
@@ -47,10 +48,10 @@ class McapScan(Scan):
         records: list[Record] = []
         try:
             chunk = Chunk.read(ReadDataStream(BytesIO(body)))
-            if chunk.uncompressed_size > _MAX_CHUNK:
-                raise ValueError(f"chunk of {chunk.uncompressed_size} bytes")
             if whole:
-                raw = get_chunk_data_stream(chunk, validate_crc=True)[0].read(chunk.uncompressed_size)
+                raw = unpack(chunk.compression, chunk.data)
+                if chunk.uncompressed_crc and zlib.crc32(raw) != chunk.uncompressed_crc:
+                    raise ValueError("wrong checksum")
             elif chunk.compression == "":
                 raw = chunk.data
             else:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import bz2
 import struct
 from collections.abc import Iterator
 from io import BytesIO
 from typing import BinaryIO
 
-import lz4.frame  # type: ignore[import-untyped]
-
 from defeat_ros.data.bag_recovery import Channel, Record, Scan, ros2_name
+from defeat_ros.data.bag_unpack import unpack
 
 _MAX_CHUNK = 1 << 30
 
@@ -45,7 +43,7 @@ class Ros1Scan(Scan):
                 return data
             if not whole:
                 return b""
-            return bz2.decompress(data) if compression == b"bz2" else lz4.frame.decompress(data)
+            return unpack(compression.decode("ascii"), data)
         except Exception:  # whatever a decompressor makes of damaged data
             self.damaged_chunks += 1
             return b""

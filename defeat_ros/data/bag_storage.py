@@ -1,7 +1,7 @@
 """Opening bag files of every kind: with rosbags where it can, with a scan from the start where it cannot.
 
-One of the three modules that import rosbags (the others are `bag_types.py` and `bag_writer.py`). Whatever rosbags
-raises on damaged input ends here.
+One of the modules that import rosbags (the others are `bag_types.py`, `bag_unpack.py` and `bag_writer.py`). Whatever
+rosbags raises on damaged input ends here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
@@ -20,10 +19,14 @@ from defeat_ros.data.bag_recovery import Channel, Record, Scan, SqliteScan, Stor
 from defeat_ros.data.bag_recovery_mcap import McapScan
 from defeat_ros.data.bag_recovery_ros1 import Ros1Scan
 from defeat_ros.data.bag_types import Types, one_line
+from defeat_ros.data.bag_unpack import UnpackedFiles, UnpackedMessages, bound_rosbags
 from defeat_ros.data.folder import natural_key
 from defeat_ros.errors import SourceError
+from defeat_ros.untrusted import quoted, read_yaml
 
 __all__ = ["Intact", "Types", "open_storages"]
+
+bound_rosbags()
 
 _KINDS: dict[bytes, tuple[str, type[Scan]]] = {
     b"\x89MCAP0\r\n": (".mcap", McapScan),
@@ -45,12 +48,7 @@ def open_storages(path: Path) -> list[Storage]:
         raise SourceError(f"bag {path} does not exist")
     if not path.is_dir():
         return [_open_file(path, f"bag {path}")]
-    files, compressed = _listed_files(path)
-    if compressed:
-        try:
-            return [Intact(Ros2Reader(path), path, None)]
-        except Exception as error:
-            raise SourceError(f"compressed bag {path} cannot be read: {one_line(error)}") from None
+    files, packed = _listed_files(path)
     if not any(file.exists() for file in files):  # files that were renamed: the metadata tell of others
         found = [file for pattern in ("*.mcap", "*.db3") for file in path.glob(pattern)]
         files = sorted(found, key=natural_key)
@@ -58,26 +56,42 @@ def open_storages(path: Path) -> list[Storage]:
         raise SourceError(f"{path} is not a bag: expected a directory with .mcap or .db3 files, or a .bag file")
     opened: list[Storage] = []
     try:
-        opened.extend(_open_part(file) for file in files)
+        if packed == "file":
+            opened.append(unpacked := UnpackedFiles(files))
+            files = unpacked.paths
+        for file in files:
+            part = _open_part(file)
+            opened.append(UnpackedMessages(part) if packed == "message" and not isinstance(part, Unusable) else part)
     except BaseException:
         for storage in opened:
             storage.close()
         raise
     if all(isinstance(storage, Unusable) for storage in opened):
-        reasons = "; ".join(str(storage.lost) for storage in opened)
+        reasons = "; ".join(storage.lost for storage in opened if storage.lost)
+        for storage in opened:
+            storage.close()
         raise SourceError(f"bag {path} cannot be read: {reasons}")
     return opened
 
 
-def _listed_files(directory: Path) -> tuple[list[Path], bool]:
-    """Files by metadata.yaml (none where a killed recorder wrote none), and whether they are compressed."""
+def _listed_files(directory: Path) -> tuple[list[Path], str]:
+    """Files by metadata.yaml (none where a killed recorder wrote none), and what is packed: 'file', 'message' or ''.
+
+    Raises:
+        SourceError: they are packed in a way that is not known.
+    """
     try:
-        about = yaml.safe_load((directory / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+        about = read_yaml((directory / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
         mode = str(about.get("compression_mode") or "").lower()
+        form = str(about.get("compression_format") or "zstd").lower()
         files = [directory / Path(str(name)).name for name in about["relative_file_paths"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
-        return [], False
-    return files, mode not in ("", "none")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [], ""
+    if mode not in ("file", "message"):
+        return files, ""
+    if form != "zstd":
+        raise SourceError(f"compressed bag {directory} is packed with {quoted(form)}, expected zstd")
+    return files, mode
 
 
 def _open_part(path: Path) -> Storage:

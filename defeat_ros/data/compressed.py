@@ -1,21 +1,18 @@
-"""Decoding JPEG and PNG from elsewhere: what is cut, too large or no image is refused before it costs memory."""
+"""Decoding pictures from elsewhere: what is cut, too large or no image is refused before it costs memory or time."""
 
 from __future__ import annotations
 
-import struct
-import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from defeat_ros.data.encodings import to_rgb
+from defeat_ros.data.image_headers import check_header, kind_of
 from defeat_ros.errors import MessageError
+from defeat_ros.untrusted import quoted
 
-MAX_PIXELS = 100_000_000
-
-_JPEG = b"\xff\xd8\xff"
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0-15 without DHT, JPG, DAC
+MAX_FILE_BYTES = 2**29
 
 
 def decode_image(data: bytes | memoryview, format: str = "") -> np.ndarray:
@@ -31,39 +28,57 @@ def decode_image(data: bytes | memoryview, format: str = "") -> np.ndarray:
         (H, W, 3) uint8 RGB, contiguous; alpha is dropped, 16 bits are scaled to 8.
 
     Raises:
-        MessageError: it is not a JPEG or PNG, is cut or damaged, or has more than 100 Mpx.
+        MessageError: it is not a JPEG or PNG, is cut or damaged, or takes too much memory or time; see `check_header`.
     """
     if "compresseddepth" in format.lower():
-        raise MessageError(f"format is {format!r}: compressed depth, expected a compressed image", "unknown_encoding")
+        what = f"format is {quoted(format)}: compressed depth"
+        raise MessageError(f"{what}, expected a compressed image", "unknown_encoding")
     data = bytes(data)
-    if data.startswith(_JPEG):
-        width, height = _jpeg_size(data)
-    elif data.startswith(_PNG):
-        width, height = _png_size(data)
-    else:
-        start = data[:8].hex(" ") or "nothing"
-        raise MessageError(f"image data of format {format!r} begin with {start}, expected JPEG or PNG", "decode_failed")
-    check_size(width, height)
+    if kind_of(data) not in ("jpeg", "png"):
+        start = f"image data of format {quoted(format)} begin with {data[:8].hex(' ') or 'nothing'}"
+        raise MessageError(f"{start}, expected JPEG or PNG", "decode_failed")
+    # Unchanged: keeps 16 bits, and does not turn by EXIF what the intrinsics describe unturned.
+    array = decode_file(data, cv2.IMREAD_UNCHANGED)
+    return to_rgb(array, _encoding(array, format.lower()))
+
+
+def decode_file(data: bytes, flags: int) -> np.ndarray:
+    """Decode a JPEG, PNG, BMP, TIFF, WebP or PNM as `cv2.imdecode` does.
+
+    Args:
+        data: the file's bytes.
+        flags: those of OpenCV, `cv2.IMREAD_COLOR` say.
+
+    Returns:
+        (H, W) or (H, W, C), uint8 or uint16.
+
+    Raises:
+        MessageError: it is none of these, is cut or damaged, or takes too much memory or time; see `check_header`.
+    """
+    width, height = check_header(data)
     try:
-        # Unchanged: keeps 16 bits, and does not turn by EXIF what the intrinsics describe unturned.
-        array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        array = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise MessageError(f"{width}x{height} image cannot be decoded: {error.err}", "decode_failed") from None
     if array is None or array.dtype not in (np.uint8, np.uint16):
         raise MessageError(f"{width}x{height} image of {len(data)} bytes cannot be decoded", "decode_failed")
-    return to_rgb(array, _encoding(array, format.lower()))
+    return array
 
 
-def check_size(width: int, height: int) -> None:
-    """Refuse an empty image and one of more than 100 Mpx.
+def read_file(path: Path) -> bytes:
+    """The bytes of a picture's file.
 
     Raises:
-        MessageError: it is one of these.
+        MessageError: it cannot be read, is no regular file, or is larger than any picture.
     """
-    if width <= 0 or height <= 0:
-        raise MessageError(f"image size is {width}x{height}, expected at least 1x1", "bad_size")
-    if width * height > MAX_PIXELS:
-        raise MessageError(f"image size is {width}x{height}, expected at most {MAX_PIXELS} pixels", "too_large")
+    try:
+        if not path.is_file():  # opening a pipe waits for its other end
+            raise MessageError(f"image {path} is no regular file")
+        if (size := path.stat().st_size) > MAX_FILE_BYTES:
+            raise MessageError(f"image {path} has {size} bytes, expected at most {MAX_FILE_BYTES}", "too_large")
+        return path.read_bytes()
+    except OSError as error:
+        raise MessageError(f"image {path} cannot be read: {error.strerror}") from None
 
 
 def _encoding(array: np.ndarray, format: str) -> str:
@@ -78,43 +93,3 @@ def _encoding(array: np.ndarray, format: str) -> str:
     # compressed_image_transport hands its buffer to the encoder as it is; 'compressed rgb8' has red and blue swapped.
     order = "rgb" if "compressed rgb" in stored else "bgr"
     return f"{order}{'a' if array.shape[2] == 4 else ''}{bits}"
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Width and height from the frame header; refuses a file without its end marker."""
-    size, at = None, 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # stands alone
-            at += 2
-            continue
-        if marker in _JPEG_SIZES and at + 9 <= len(data):
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            size = width, height
-        if marker == 0xDA:  # what follows is image data, in which the end marker cannot occur
-            if size is None or data.rfind(b"\xff\xd9", at) < 0:
-                break
-            return size
-        at += 2 + int(struct.unpack_from(">H", data, at + 2)[0])
-    raise MessageError(f"JPEG of {len(data)} bytes is cut or damaged: it has no end", "decode_failed")
-
-
-def _png_size(data: bytes) -> tuple[int, int]:
-    """Width and height from the header; refuses a file that lacks its end or has a wrong checksum."""
-    size, at = None, len(_PNG)
-    while at + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
-        if end > len(data):
-            break
-        if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise MessageError(f"PNG of {len(data)} bytes is damaged: wrong checksum at byte {at}", "decode_failed")
-        if kind == b"IHDR" and length >= 8:
-            size = struct.unpack_from(">II", data, at + 8)
-        if kind == b"IEND" and size is not None:
-            return int(size[0]), int(size[1])
-        at = end
-    raise MessageError(f"PNG of {len(data)} bytes is cut: it has no end", "decode_failed")

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from defeat_ros.errors import MessageError
+from defeat_ros.untrusted import quoted
 
 # ROS names the first two pixels of the first row, OpenCV the second row's pixels two and three: RGGB there is BG here.
 _BAYER = {
@@ -85,7 +86,8 @@ def layout_of(encoding: str) -> Layout:
             return Layout(dtype, 1)
         if not name.startswith("bayer_") and found[1] in _CHANNELS:
             return Layout(dtype, _CHANNELS[found[1]])
-    raise MessageError(f"encoding is {encoding!r}, expected one of {', '.join(IMAGE_ENCODINGS)}", "unknown_encoding")
+    known = ", ".join(IMAGE_ENCODINGS)
+    raise MessageError(f"encoding is {quoted(encoding)}, expected one of {known}", "unknown_encoding")
 
 
 def to_rgb(array: np.ndarray, encoding: str) -> np.ndarray:
@@ -121,7 +123,7 @@ def to_rgb(array: np.ndarray, encoding: str) -> np.ndarray:
     kind = name.rstrip("0123456789")
     if kind not in converters:
         expected = ", ".join(IMAGE_ENCODINGS)
-        raise MessageError(f"encoding is {encoding!r}, expected that of an image: {expected}", "unknown_encoding")
+        raise MessageError(f"encoding is {quoted(encoding)}, expected that of an image: {expected}", "unknown_encoding")
     return converters[kind](np.ascontiguousarray(_eight_bit(array)))
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from defeat_ros.data.compressed import check_size, decode_image
+from defeat_ros.data.compressed import decode_file, decode_image, read_file
+from defeat_ros.data.image_headers import kind_of
 from defeat_ros.data.layout import camera_beside, find_layout, known_rate, own_camera, read_times, stamps_of
 from defeat_ros.errors import FrameError, MessageError, SourceError
 from defeat_ros.frame import EPOCH_NS, CameraIntrinsics, Frame
@@ -192,21 +193,10 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         MessageError: it is damaged or no image.
     """
-    try:
-        if not path.is_file():  # opening a pipe waits for its other end
-            raise MessageError(f"image {path} is no regular file")
-        data = path.read_bytes()
-    except OSError as error:
-        raise MessageError(f"image {path} cannot be read: {error.strerror}") from None
-    if path.suffix.lower() in (".png", ".jpg", ".jpeg") or data[:2] in (b"\xff\xd8", b"\x89P"):
+    data = read_file(path)
+    if path.suffix.lower() in (".png", ".jpg", ".jpeg") or kind_of(data) in ("jpeg", "png"):
         return decode_image(data, path.suffix[1:])
-    try:
-        array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
-        array = None
-    if array is None:
-        raise MessageError(f"image {path} cannot be decoded")
-    check_size(array.shape[1], array.shape[0])
+    array = decode_file(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return cv2.cvtColor(array, cv2.COLOR_BGR2RGB)
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import yaml
-
 from defeat_ros.data.messages import intrinsics_from_message
 from defeat_ros.errors import FrameError, MessageError, SourceError
 from defeat_ros.frame import CameraIntrinsics
+from defeat_ros.untrusted import quoted, read_yaml
 
 _MAX_BYTES = 1_000_000
 
@@ -60,7 +59,7 @@ def read_kitti_calibration(path: Path, key: str, size_hw: tuple[int, int]) -> Ca
                 p = [float(value) for value in text.split()]
                 return CameraIntrinsics(fx=p[0], fy=p[5], cx=p[2], cy=p[6], width=size_hw[1], height=size_hw[0])
             except (ValueError, IndexError, FrameError) as error:
-                raise SourceError(f"{key} of {path} is {text.strip()!r}, expected 12 numbers: {error}") from None
+                raise SourceError(f"{key} of {path} is {quoted(text.strip())}, expected 12 numbers: {error}") from None
     return None
 
 
@@ -73,12 +72,11 @@ def read_mapping(path: Path) -> Mapping[str, Any]:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise SourceError(f"intrinsics {path} have {path.stat().st_size} bytes, expected a short YAML or JSON file")
-        values = yaml.safe_load(path.read_text())
+        values = read_yaml(path.read_text())
     except OSError as error:
         raise SourceError(f"intrinsics {path} cannot be read: {error.strerror}") from None
-    except (ValueError, yaml.YAMLError) as error:
-        text = " ".join(str(error).split())
-        raise SourceError(f"intrinsics {path} are neither YAML nor JSON: {text}") from None
+    except ValueError as error:
+        raise SourceError(f"intrinsics {path} are neither YAML nor JSON: {error}") from None
     if not isinstance(values, Mapping):
         raise SourceError(f"intrinsics {path} hold {type(values).__name__}, expected a mapping of names to values")
     return values
@@ -102,7 +100,7 @@ def _from_calibration(values: Mapping[str, Any]) -> CameraIntrinsics:
 def _whole(values: Mapping[str, Any], name: str) -> int:
     number = float(values[name])
     if not number.is_integer():  # infinity and NaN neither
-        raise ValueError(f"{name} is {values[name]!r}, expected a whole number")
+        raise ValueError(f"{name} is {quoted(values[name])}, expected a whole number")
     return int(number)
 
 

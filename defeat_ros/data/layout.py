@@ -9,6 +9,9 @@ from time import strptime
 from defeat_ros.data.intrinsics import read_intrinsics, read_kitti_calibration, read_mapping
 from defeat_ros.errors import FrameError, SourceError
 from defeat_ros.frame import EPOCH_NS, CameraIntrinsics
+from defeat_ros.untrusted import quoted
+
+_ODOMETRY_CAMERAS = tuple(f"image_{camera}" for camera in (2, 3, 0, 1))
 
 
 def find_layout(path: Path) -> tuple[Path, Path | None]:
@@ -17,10 +20,13 @@ def find_layout(path: Path) -> tuple[Path, Path | None]:
     for folder in raw:
         if (folder / "data").is_dir() and (folder / "timestamps.txt").is_file():
             return folder / "data", folder / "timestamps.txt"
-    for folder in (path / f"image_{camera}" for camera in (2, 3, 0, 1)):
+    for folder in (path / camera for camera in _ODOMETRY_CAMERAS):
         if folder.is_dir():
             times = path / "times.txt"
             return folder, times if times.is_file() else None
+    beside = path.absolute().parent / "times.txt"
+    if path.name in _ODOMETRY_CAMERAS and beside.is_file():  # one camera of an odometry sequence
+        return path, beside
     return path, None
 
 
@@ -34,7 +40,7 @@ def camera_beside(path: Path, folder: Path, size_hw: tuple[int, int]) -> CameraI
         kitti, key = folder.parent, f"P_rect_{folder.parent.name[-2:]}"
         places = [kitti.parent / "calib_cam_to_cam.txt", kitti.parent.parent / "calib_cam_to_cam.txt"]
     elif folder.name.startswith("image_"):
-        key, places = f"P{folder.name[-1:]}", [path / "calib.txt"]
+        key, places = f"P{folder.name[-1:]}", [folder.absolute().parent / "calib.txt"]
     else:
         key, places = "", []
     cameras = (read_kitti_calibration(place, key, size_hw) for place in places if place.is_file())
@@ -64,7 +70,7 @@ def known_rate(path: Path, size_hw: tuple[int, int]) -> float | None:
     if rate is None:
         return None
     if not isinstance(rate, (int, float)) or not 0 < rate < 1e6:
-        raise SourceError(f"fps in {file} is {rate!r}, expected a positive number")
+        raise SourceError(f"fps in {file} is {quoted(rate)}, expected a positive number")
     return float(rate)
 
 
@@ -83,7 +89,8 @@ def read_times(path: Path) -> list[int]:
             else:
                 stamps.append(EPOCH_NS + round(float(text) * 1e9))
         except (ValueError, OverflowError):
-            raise SourceError(f"line {number} of {path} is {text!r}, expected seconds or a date with time") from None
+            what = f"line {number} of {path} is {quoted(text)}"
+            raise SourceError(f"{what}, expected seconds or a date with time") from None
     return stamps
 
 

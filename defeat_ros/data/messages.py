@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from defeat_ros.data.compressed import check_size, decode_image
+from defeat_ros.data.compressed import decode_image
 from defeat_ros.data.encodings import Layout, layout_of, to_rgb
+from defeat_ros.data.image_headers import check_size
 from defeat_ros.errors import FrameError, MessageError
 from defeat_ros.frame import CameraIntrinsics
+from defeat_ros.untrusted import quoted
 
 _MODELS = {
     "": "",
@@ -91,7 +93,8 @@ def depth_from_message(msg: Any) -> np.ndarray:
     """
     name = str(msg.encoding).strip().lower()
     if name not in ("32fc1", "16uc1", "mono16"):
-        raise MessageError(f"encoding of the depth is {msg.encoding!r}, expected 32FC1 or 16UC1", "unknown_encoding")
+        what = f"encoding of the depth is {quoted(msg.encoding)}"
+        raise MessageError(f"{what}, expected 32FC1 or 16UC1", "unknown_encoding")
     values = array_from_message(msg)
     if name == "32fc1":
         return values.copy()
@@ -163,7 +166,8 @@ def _distortion_model(name: str, coefficients: tuple[float, ...]) -> str:
     model = _MODELS.get(name.strip().lower())
     if model is None or (model == "" and any(coefficients)):
         known = "plumb_bob, rational_polynomial or equidistant"
-        raise MessageError(f"distortion model is {name!r} with {len(coefficients)} coefficients, expected {known}")
+        what = f"distortion model is {quoted(name)} with {len(coefficients)} coefficients"
+        raise MessageError(f"{what}, expected {known}")
     if model and coefficients and len(coefficients) not in _COEFFICIENTS[model]:
         expected = " or ".join(map(str, _COEFFICIENTS[model]))
         raise MessageError(f"{model} has {len(coefficients)} coefficients, expected {expected}")

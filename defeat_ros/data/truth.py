@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from defeat_ros.data.compressed import decode_file, read_file
 from defeat_ros.data.messages import stamp_from_message
 from defeat_ros.errors import MessageError, SourceError
 from defeat_ros.geometry import between_poses, rotation_from_quaternion, transform
@@ -38,11 +39,11 @@ def read_depth_png(path: Path) -> np.ndarray:
         MessageError: it cannot be read or is no 16 bit grey image.
     """
     try:
-        values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    except (OSError, cv2.error):
-        values = None
-    if values is None or values.ndim != 2 or values.dtype != np.uint16:
-        kind = "no image" if values is None else f"{values.shape} {values.dtype}"
+        values = decode_file(read_file(path), cv2.IMREAD_UNCHANGED)
+    except MessageError as error:
+        raise MessageError(f"depth {path} cannot be read: {error}", "bad_depth") from None
+    if values.ndim != 2 or values.dtype != np.uint16:
+        kind = f"{values.shape} {values.dtype}"
         raise MessageError(f"depth {path} is {kind}, expected a 16 bit grey PNG", "bad_depth")
     depth = values.astype(np.float32) / np.float32(_UNITS_PER_METRE)
     depth[values == 0] = np.nan

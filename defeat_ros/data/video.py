@@ -40,6 +40,8 @@ class VideoSource(FrameSource):
         self._path, self._fps = path, fps
         with self._open() as container:
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise SourceError(f"video {path} is packed by a codec that this FFmpeg does not know")
             size_hw = stream.codec_context.height, stream.codec_context.width
             rate = float(stream.average_rate or stream.guessed_rate or 0)
             frames = stream.frames

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from defeat_ros.errors import ConfigError
 from defeat_ros.inference.backends.choose import PRECISIONS, RUNTIMES
 from defeat_ros.settings import build, flatten, option
+from defeat_ros.untrusted import quoted, read_yaml
 
 OUR_NODES = ("**", "*", "depth_node")
 LOWEST_CAMERA_M = 0.05
@@ -153,8 +152,8 @@ class DepthConfig:
                 raise ConfigError(f"parameter {name!r} is {list(size)}, expected width and height, or 0 0")
         if self.publish_tf and self.scale.odom_tf_frame == self.odom_frame:
             raise ConfigError(
-                f"parameter 'scale.odom_tf_frame' is {self.scale.odom_tf_frame!r}, which this node itself broadcasts: "
-                "expected another frame, another odom_frame, or publish_tf false"
+                f"parameter 'scale.odom_tf_frame' is {quoted(self.scale.odom_tf_frame)}, which this node itself "
+                "broadcasts: expected another frame, another odom_frame, or publish_tf false"
             )
         if self.min_depth_m >= self.max_depth_m:
             raise ConfigError(f"parameter 'min_depth_m' is {self.min_depth_m}, expected less than {self.max_depth_m}")
@@ -170,17 +169,17 @@ def read_params_file(path: str | Path) -> dict[str, Any]:
         ConfigError: the file cannot be read, is no YAML, or has another layout.
     """
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        tree = read_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read parameter file '{path}': {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"parameter file '{path}' is not YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise ConfigError(f"parameter file '{path}' is not YAML that can be used: {error}") from error
     merged: dict[str, Any] = {}
     sections = 0
     for name, node in tree.items() if isinstance(tree, Mapping) else ():
         if str(name).strip("/").rpartition("/")[2] in OUR_NODES:
             if not isinstance(node, Mapping) or not isinstance(node.get("ros__parameters"), Mapping):
-                raise ConfigError(f"section {name!r} of parameter file '{path}' has no 'ros__parameters'")
+                raise ConfigError(f"section {quoted(name)} of parameter file '{path}' has no 'ros__parameters'")
             merged.update(flatten(node["ros__parameters"]))
             sections += 1
     if not sections:

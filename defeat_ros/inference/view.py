@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from defeat_ros.errors import ConfigError, FrameError
+from defeat_ros.data.compressed import decode_file, read_file
+from defeat_ros.errors import ConfigError, FrameError, MessageError
 from defeat_ros.frame import CameraIntrinsics, Frame
 from defeat_ros.geometry import resize_intrinsics
 from defeat_ros.preprocess import Rectifier, resize_image
+from defeat_ros.untrusted import quoted
 
 TRACKING_PX = 640
 """Longer side of the images in which corners are tracked; on KITTI 480 and 800 were no better."""
@@ -115,9 +118,11 @@ class ViewMaker:
 
 def _read_mask(name: str) -> np.ndarray:
     """(H, W) bool, True outside the vehicle."""
-    mask = cv2.imread(name, cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise ConfigError(f"parameter 'hood_mask' is '{name}', expected an image file that can be read")
+    try:
+        mask = decode_file(read_file(Path(name)), cv2.IMREAD_GRAYSCALE)
+    except MessageError as error:
+        what = f"parameter 'hood_mask' is {quoted(name)}, expected an image file that can be read"
+        raise ConfigError(f"{what}: {error}") from None
     if (mask > 0).all():
         raise ConfigError(f"parameter 'hood_mask' is '{name}', which covers the whole image: nothing would be left")
     return mask == 0

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from defeat_ros.errors import ConfigError
 from defeat_ros.losses import LossConfig
 from defeat_ros.networks import check_size
 from defeat_ros.settings import build, entries, flatten, option, yaml_lines
 from defeat_ros.training.triplets import TripletConfig
+from defeat_ros.untrusted import read_yaml
 
 NETWORKS = ("depth_net", "pose_net", "feat_net")
 HEADER = (
@@ -223,11 +222,11 @@ def load_train_config(file: Path | None, overrides: Mapping[str, Any]) -> TrainC
     merged: dict[str, Any] = {}
     if file is not None:
         try:
-            tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+            tree = read_yaml(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"cannot read '{file}': {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"'{file}' is not YAML: {' '.join(str(error).split())}") from error
+        except ValueError as error:
+            raise ConfigError(f"'{file}' is not YAML that can be used: {error}") from error
         if tree is not None and not isinstance(tree, Mapping):
             raise ConfigError(f"'{file}' is {type(tree).__name__}, expected names and values")
         merged.update(flatten(tree or {}))
