@@ -12,6 +12,7 @@ from ros_tools import ROOT, ros
 from defeat_ros.errors import ConfigError
 from defeat_ros.inference.config import DepthConfig, load_config
 from defeat_ros.ros.params import Parameters, node_entries, parameters_yaml
+from defeat_ros.ros.reference import reference_page
 from defeat_ros.settings import values
 
 
@@ -116,6 +117,11 @@ def test_the_yaml_file_is_in_step_and_reads_back_as_the_defaults():
     given = yaml.safe_load(text)["/**"]["ros__parameters"]
     assert given.pop("autostart") is True
     assert values(load_config(None, given)) == values(DepthConfig())
+
+
+def test_the_page_of_topics_and_parameters_is_in_step():
+    text = (ROOT / "docs" / "topics.md").read_text(encoding="utf-8")
+    assert text == reference_page(), "run: python -m defeat_ros.ros.reference > docs/topics.md"
 
 
 def test_a_node_takes_the_yaml_file():

@@ -24,23 +24,41 @@ class OutputTopic:
     Attributes:
         type: ROS type name.
         result: what the engine must compute for it.
+        about: what it holds, a line for the user.
     """
 
     type: str
     result: str
+    about: str
 
 
+_IMAGE, _INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
 TOPICS: dict[str, OutputTopic] = {
-    "depth/image_rect": OutputTopic("sensor_msgs/msg/Image", "depth"),
-    "depth/camera_info": OutputTopic("sensor_msgs/msg/CameraInfo", "depth"),
-    "depth/confidence": OutputTopic("sensor_msgs/msg/Image", "confidence"),
-    "depth/points": OutputTopic("sensor_msgs/msg/PointCloud2", "depth"),
-    "depth/color": OutputTopic("sensor_msgs/msg/Image", "depth"),
-    "depth/scale": OutputTopic("std_msgs/msg/Float64", "scale"),
-    "features/image": OutputTopic("sensor_msgs/msg/Image", "features"),
-    "features/camera_info": OutputTopic("sensor_msgs/msg/CameraInfo", "features"),
-    "features/color": OutputTopic("sensor_msgs/msg/Image", "features"),
-    "odom": OutputTopic("nav_msgs/msg/Odometry", "odometry"),
+    "depth/image_rect": OutputTopic(
+        _IMAGE,
+        "depth",
+        "32FC1, along the optical z axis: metres once the scale is known, else scene units; NaN unreliable, +Inf sky "
+        "or beyond max_depth_m, -Inf closer than min_depth_m",
+    ),
+    "depth/camera_info": OutputTopic(_INFO, "depth", "of the depth image: same stamp, frame and size, no distortion"),
+    "depth/confidence": OutputTopic(
+        _IMAGE, "confidence", "32FC1, 0 to 1: probability that the depth lies within 25 % of the truth"
+    ),
+    "depth/points": OutputTopic(
+        "sensor_msgs/msg/PointCloud2", "depth", "x y z (and rgb), float32, m: reliable points in range, thinned"
+    ),
+    "depth/color": OutputTopic(_IMAGE, "depth", "rgb8, to look at: near is bright, grey unreliable"),
+    "depth/scale": OutputTopic("std_msgs/msg/Float64", "scale", "metres per scene unit, NaN while unknown"),
+    "features/image": OutputTopic(
+        _IMAGE, "features", "32FCn, n numbers of unit length a pixel: alike where places are, by day and by night"
+    ),
+    "features/camera_info": OutputTopic(_INFO, "features", "of the feature image: same stamp, frame and size"),
+    "features/color": OutputTopic(_IMAGE, "features", "rgb8, to look at: three principal axes, stable over time"),
+    "odom": OutputTopic(
+        "nav_msgs/msg/Odometry",
+        "odometry",
+        "base_frame in odom_frame since the start or the last reset, twist, covariances; 1e6 m² where nothing was seen",
+    ),
 }
 """Relative names of the topics, in the order in which they are published."""
 
