@@ -10,8 +10,9 @@ from defeat_ros.ros.params import node_entries
 
 HEAD = """# Topics, services and parameters
 
-Of `depth_node`, a lifecycle node that configures and activates itself unless `autostart` is false. Names are relative: a
-namespace or a remapping moves them. This page is made from the code: `python -m defeat_ros.ros.reference > docs/topics.md`.
+Of `depth_node`, a lifecycle node that configures and activates itself unless `autostart` is false. Names are relative:
+a namespace or a remapping moves them. This page is made from the code:
+`python -m defeat_ros.ros.reference > docs/topics.md`.
 """
 INPUTS = (
     (
@@ -36,8 +37,8 @@ SERVICES = (
     ("~/change_state, ~/get_state, ...", "lifecycle_msgs", "of every lifecycle node"),
 )
 QOS = """
-Outputs are reliable and keep the last; `qos_overrides./TOPIC.publisher.*` and `.subscription.*` change that. What nobody
-subscribes to is not computed.
+Outputs are reliable and keep the last; `qos_overrides./TOPIC.publisher.*` and `.subscription.*` change that. What
+nobody subscribes to is not computed.
 """
 PARAMETERS = """
 Unknown names and values out of range are refused when the node configures, with the name, the value and what was
