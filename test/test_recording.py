@@ -134,7 +134,7 @@ class TestFolders:
             truth = draw(*PATH[index])[1][: frame.size_hw[0]]
             np.testing.assert_allclose(depth[np.isfinite(truth)], truth[np.isfinite(truth)], atol=1 / 500)
             assert np.isnan(depth[~np.isfinite(truth)]).all()
-        assert items[3].depth is None and "000003_depth.png is no image" in recording.warnings[0]
+        assert items[3].depth is None and "000003_depth.png cannot be read: image data" in recording.warnings[0]
 
     def test_depth_names_without_images_are_images(self, tmp_path: Path) -> None:
         folder = write_folder(tmp_path / "images", PATH[:2])

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 def add_sources(parser: argparse.ArgumentParser, count: str) -> None:
     """The recordings; `count` is argparse's nargs."""
-    about = "bag, folder of images, KITTI layout or video; with =FILE after it, the camera's intrinsics"
+    about = "bag, folder of images, public data set or video; with =FILE after it, the camera's intrinsics"
     parser.add_argument("sources", nargs=count, metavar="SOURCE", help=about)
     parser.add_argument("--image-topic", metavar="TOPIC", help="images of bags, where they have several")
     parser.add_argument(

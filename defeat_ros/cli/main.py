@@ -65,10 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     synth.add_argument("--count", type=int, metavar="N", help=many)
 
-    convert = add("convert", _convert, "video, image folder or KITTI layout to a rosbag")
-    convert.add_argument(
-        "source", type=Path, metavar="SOURCE", help="video, folder of images, KITTI raw or odometry drive"
-    )
+    convert = add("convert", _convert, "video, image folder or public data set to a rosbag")
+    source_help = "video, folder of images, KITTI or RobotCar drive, ROOT/SCENE of nuScenes (docs/datasets.md)"
+    convert.add_argument("source", type=Path, metavar="SOURCE", help=source_help)
     convert.add_argument("out", type=Path, metavar="OUT_BAG", help="new rosbag2 (MCAP)")
     intrinsics_help = "YAML of camera_calibration, or JSON {width, height, fx, fy, cx, cy}; default: SOURCE/camera.json"
     convert.add_argument("--intrinsics", type=Path, help=intrinsics_help)
@@ -159,18 +158,19 @@ def _synth(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    from defeat_ros.data.sources import convert, read_intrinsics
+    from defeat_ros.data.sources import convert
 
-    intrinsics = read_intrinsics(options.intrinsics) if options.intrinsics else None
     with progress_bar("converting", None) as advance:
         summary = convert(
             options.source,
             options.out,
-            intrinsics=intrinsics,
+            intrinsics=options.intrinsics,
             fps=options.fps,
             compressed=options.compressed,
             progress=advance,
         )
+    for line in summary.told:
+        print(f"defeat-ros: {shown(line)}", file=sys.stderr)
     for name, reason in summary.skipped:
         print(f"skipped {shown(name)}: {reason}", file=sys.stderr)
     if summary.camera_info_topic is None:

@@ -1,4 +1,4 @@
-"""Recordings with whatever truth they have: bags, image folders, KITTI layouts and videos under one roof."""
+"""Recordings with whatever truth they have: bags, image folders, public data sets and videos under one roof."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from defeat_ros.data.folder import FolderSource
+from defeat_ros.data.datasets import truth_of
+from defeat_ros.data.folder import FolderSource, SourceItem
 from defeat_ros.data.layout import stamps_of
 from defeat_ros.data.recorded import Recorded, Recording
 from defeat_ros.data.recorded_bag import BagRecording
@@ -28,13 +29,14 @@ def open_recording(
     depth_topic: str | None = None,
     odom_topic: str | None = None,
 ) -> Recording:
-    """Open a bag, a folder of images, a KITTI layout or a video.
+    """Open a bag, a folder of images, a KITTI or RobotCar drive, a nuScenes scene or a video.
 
-    Depth comes from the depth topic of a bag, X_depth.png beside X.jpg, or KITTI's proj_depth; poses from the odometry
-    of a bag, or poses.txt (KITTI's format, one line for each image) in or above the folder of images.
+    Depth comes from the depth topic of a bag, X_depth.png beside X.jpg, KITTI's proj_depth, or the data set's lidar;
+    poses from the odometry of a bag, poses.txt (KITTI's format, one line for each image) in or above the folder of
+    images, or what the data set has.
 
     Args:
-        path: the file or folder.
+        path: the file or folder; of nuScenes ROOT/SCENE or ROOT/SCENE/CAMERA.
         image_topic: images of a bag; None takes the only ones there are.
         intrinsics: the camera or its file, in place of what the recording itself says.
         fps: rate to thin to, Hz, see `open_frames`; None keeps all.
@@ -46,13 +48,13 @@ def open_recording(
     """
     path = Path(path)
     check_fps(fps)
-    camera = read_intrinsics(intrinsics) if isinstance(intrinsics, (str, Path)) else intrinsics
     if is_bag(path):
+        camera = read_intrinsics(intrinsics) if isinstance(intrinsics, (str, Path)) else intrinsics
         return BagRecording(path, image_topic, camera, fps, depth_topic, odom_topic)
     for name, topic in (("image", image_topic), ("depth", depth_topic), ("odometry", odom_topic)):
         if topic is not None:
             raise SourceError(f"{path} is not a bag and has no {name} topic {topic!r}")
-    return FileRecording(path, camera, fps)
+    return FileRecording(path, intrinsics, fps)
 
 
 def is_bag(path: Path) -> bool:
@@ -90,30 +92,38 @@ def unique_names(names: Sequence[str]) -> list[str]:
 
 
 class FileRecording(Recording):
-    """Images of a folder or video; see `open_recording`."""
+    """Images of a folder, data set or video; see `open_recording`."""
 
-    def __init__(self, path: Path, camera: CameraIntrinsics | None, fps: float | None) -> None:
+    def __init__(self, path: Path, camera: CameraIntrinsics | str | Path | None, fps: float | None) -> None:
         super().__init__(path)
         self._frames = open_frames(path, fps=fps, intrinsics=camera)
+        self._truth = truth_of(self._frames)
+        self._at_opening += self._truth.told
+        self.base_from_camera = self._truth.base_from_camera
         self.expected = self._frames.expected
         self._poses = self._poses_of(self._frames) if isinstance(self._frames, FolderSource) else {}
+
+    @property
+    def name(self) -> str:
+        """Name of the file or folder, or what the data set calls it."""
+        return getattr(self._frames, "name", None) or super().name
 
     def _items(self) -> Iterator[Recorded]:
         for item in self._frames.items():
             name = item.name.replace(" ", "_") if item.file is None else item.file.stem
             depth = None
             if item.frame is not None and item.file is not None:
-                depth = self._depth(item.file)
+                depth = self._depth(item, item.file)
             pose = self._poses.get(item.file) if item.file else None
+            if pose is None:
+                pose = self._truth.pose(item)
             yield Recorded(name, item.stamp_ns, item.frame, item.reason, depth, pose)
 
-    def _depth(self, image: Path) -> np.ndarray | None:
+    def _depth(self, item: SourceItem, image: Path) -> np.ndarray | None:
         file = depth_file(image)
-        if file is None:
-            return None
         try:
-            return read_depth_png(file)
-        except MessageError as error:
+            return read_depth_png(file) if file is not None else self._truth.depth(item)
+        except (MessageError, SourceError) as error:
             self._warn("depth", str(error))
             return None
 

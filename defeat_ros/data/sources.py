@@ -1,4 +1,4 @@
-"""Frames from files: image folders, KITTI layouts and videos; and their conversion to a bag."""
+"""Frames from files: image folders, public data sets and videos; and their conversion to a bag."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from defeat_ros.data.bag import BagWriter, bag_messages
+from defeat_ros.data.datasets import is_source, open_dataset
 from defeat_ros.data.folder import DEFAULT_FPS, IMAGE_SUFFIXES, FolderSource, FrameSource
 from defeat_ros.data.intrinsics import read_intrinsics
 from defeat_ros.data.layout import sidecar_camera
@@ -27,6 +28,7 @@ class ConvertSummary:
         duration_s: time from the first frame to the last, s.
         size_hw: size of the frames, px.
         image_topic, camera_info_topic: where they are in the bag; the second is None where the camera is not known.
+        told: what the user should know about the source, one line each.
     """
 
     frames: int
@@ -35,6 +37,7 @@ class ConvertSummary:
     size_hw: tuple[int, int]
     image_topic: str
     camera_info_topic: str | None
+    told: tuple[str, ...] = ()
 
 
 def check_fps(fps: float | None) -> None:
@@ -50,21 +53,25 @@ def check_fps(fps: float | None) -> None:
 def open_frames(
     source: str | Path, *, fps: float | None = None, intrinsics: CameraIntrinsics | str | Path | None = None
 ) -> FrameSource:
-    """Open a video, an image, a folder of images, or a KITTI raw or odometry folder.
+    """Open a video, an image, a folder of images, a KITTI or RobotCar drive, or a nuScenes scene.
 
     Args:
-        source: the file or folder.
-        fps: of a source that knows its times (videos, KITTI, camera.json with `fps`), the rate to thin it to, None
+        source: the file or folder; of nuScenes ROOT/SCENE or ROOT/SCENE/CAMERA.
+        fps: of a source that knows its times (videos, data sets, camera.json with `fps`), the rate to thin it to, None
             for all frames; of a plain folder, the rate at which the images were taken (10 if None). Hz.
-        intrinsics: the camera or its file; None takes what a folder itself has, or clip.json beside clip.mp4.
+        intrinsics: the camera or its file (of RobotCar also the folder of its camera models); None takes what a
+            folder itself has, or clip.json beside clip.mp4.
 
     Raises:
         SourceError: it cannot be read, or the intrinsics are for another size.
     """
     path = Path(source)
     check_fps(fps)
-    if not path.exists():
+    if not is_source(path):
         raise SourceError(f"{path} does not exist")
+    given = Path(intrinsics) if isinstance(intrinsics, str) else intrinsics
+    if (dataset := open_dataset(path, fps, given)) is not None:
+        return dataset
     camera = read_intrinsics(intrinsics) if isinstance(intrinsics, (str, Path)) else intrinsics
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return FolderSource(path, fps, camera)
@@ -123,4 +130,5 @@ def convert(
         size_hw=frames.size_hw,
         image_topic=topic,
         camera_info_topic=info_topic if frames.intrinsics is not None else None,
+        told=tuple(getattr(frames, "told", ())),
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from defeat_ros.data.datasets import is_source
 from defeat_ros.data.recording import Recorded, Recording
 from defeat_ros.errors import OutputError, SourceError
 from defeat_ros.files import write_json
@@ -61,7 +62,7 @@ def prepare_source(
         SourceError: the recording cannot be read, has no usable image, or its camera is not known.
         OutputError: the cache cannot be written, as where the disk is full.
     """
-    if not spec.path.exists():
+    if not is_source(spec.path):
         raise SourceError(f"{spec.path} does not exist")
     name = cache_name(spec, size_hw)
     folder, fingerprint = cache_dir / name, fingerprint_of(spec)

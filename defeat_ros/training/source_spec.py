@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from defeat_ros.data.datasets import files_around
 from defeat_ros.data.recording import Recording, open_recording, parse_source
 from defeat_ros.frame import CameraIntrinsics
 
@@ -63,13 +64,15 @@ def fingerprint_of(spec: SourceSpec) -> str:
 def _files(spec: SourceSpec) -> Iterator[Path]:
     path = spec.path.resolve()
     if isinstance(spec.intrinsics, Path):
-        yield spec.intrinsics.resolve()
+        intrinsics = spec.intrinsics.resolve()
+        yield from intrinsics.iterdir() if intrinsics.is_dir() else [intrinsics]
     if path.is_dir():
         yield from (file for file in path.rglob("*") if file.is_file())
     else:
         yield from path.parent.glob(f"{escaped(path.stem)}*")
     for parent in list(path.parents)[:2]:
         yield from (parent / name for name in ("camera.json", "poses.txt", "calib_cam_to_cam.txt"))
+    yield from files_around(path)
     yield from path.parent.glob(f"proj_depth/groundtruth/{escaped(path.name)}/*.png")
 
 
