@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import collections
 import random
+import sqlite3
 import struct
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +212,25 @@ def test_nothing_that_torch_writes_of_weights_is_a_problem() -> None:
     }
     content["epoch"] = collections.OrderedDict(a=torch.ones(1).bfloat16())  # type: ignore[assignment]
     assert problem_of(_saved(content, False)) is None
+
+
+@pytest.mark.parametrize(
+    "change", ["data = 10000000000", "data = 1.5", "data = 'x'", "timestamp = 'soon'", "timestamp = 1.5"]
+)
+@pytest.mark.parametrize("suffix", ["db3", "renamed"])  # read by rosbags and by our own scan
+def test_columns_of_another_kind(tmp_path: Path, change: str, suffix: str) -> None:
+    path = next(write_ros2(tmp_path / "bag", "sqlite3").glob("*.db3"))
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"UPDATE messages SET {change} WHERE id = 9")
+        database.commit()
+    with BagReader(path.rename(path.with_suffix(f".{suffix}"))) as bag:
+        assert len(list(bag.messages())) == 92
+
+
+def test_names_of_another_kind(tmp_path: Path) -> None:
+    path = next(write_ros2(tmp_path / "bag", "sqlite3").glob("*.db3"))
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE topics SET name = x'ff01' WHERE name = '/odd'")
+        database.commit()
+    with BagReader(path) as bag:
+        assert "\ufffd\x01" in bag.topics and len(list(bag.frames())) == 30

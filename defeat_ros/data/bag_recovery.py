@@ -148,7 +148,7 @@ class SqliteScan(Scan):
             connection.execute("PRAGMA writable_schema=ON")
             channels = self._channels(connection)
             for topic, stamp, data in connection.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY id"):
-                if topic in channels:
+                if topic in channels and is_record(stamp, data):
                     self.readable += len(data)
                     yield channels[topic], stamp, data
             self.complete, self.readable = True, self.size
@@ -169,7 +169,8 @@ class SqliteScan(Scan):
         found = {}
         for key, topic, kind, encoding in connection.execute("SELECT id, name, type, serialization_format FROM topics"):
             style, text = definitions.get(kind, ("", ""))
-            found[key] = Channel(topic, kind, encoding, text, formats.get(style, ""))
+            names = plain_text(topic), plain_text(kind), plain_text(encoding)
+            found[key] = Channel(*names, plain_text(text), formats.get(style, ""))
         return found
 
 
@@ -193,6 +194,17 @@ def what_is_computed(path: Path) -> str | None:
             if kind not in ("table", "index") or _COMPUTED.search(str(sql)):
                 return f"the {kind} {str(name)!r:.80}, which is computed"
     return None
+
+
+def is_record(stamp: object, data: object) -> bool:
+    """Whether these can be a message's time and bytes: a column of a database takes values of any kind."""
+    # bytes(5) would be five zeros, bytes(10**10) all the memory.
+    return type(stamp) is int and isinstance(data, (bytes, bytearray, memoryview))
+
+
+def plain_text(value: object) -> str:
+    """A name in a database as text, of whatever kind it is."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def ros2_name(name: str) -> str:

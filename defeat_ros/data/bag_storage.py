@@ -15,7 +15,17 @@ from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
 
-from defeat_ros.data.bag_recovery import Channel, Record, Scan, SqliteScan, Storage, Unusable, what_is_computed
+from defeat_ros.data.bag_recovery import (
+    Channel,
+    Record,
+    Scan,
+    SqliteScan,
+    Storage,
+    Unusable,
+    is_record,
+    plain_text,
+    what_is_computed,
+)
 from defeat_ros.data.bag_recovery_mcap import McapScan
 from defeat_ros.data.bag_recovery_ros1 import Ros1Scan
 from defeat_ros.data.bag_types import Types, one_line
@@ -163,7 +173,7 @@ class Intact:
         self.lost: str | None = None
 
     def messages(self, topics: Collection[str] | None) -> Iterator[Record]:
-        chosen = [c for c in self._reader.connections if topics is None or c.topic in topics]
+        chosen = [c for c in self._reader.connections if topics is None or plain_text(c.topic) in topics]
         if not chosen:
             return
         last, delivered = None, Counter[str]()  # the delivered ones of the last stamp
@@ -180,7 +190,8 @@ class Intact:
                 last = stamp
                 delivered.clear()
             delivered[connection.topic] += 1
-            yield self._channels[connection.id, connection.topic], stamp, bytes(data)
+            if is_record(stamp, data):
+                yield self._channels[connection.id, connection.topic], stamp, bytes(data)
         self.lost = f"{self._path.name} is damaged: {failure}"
         if self._scan is None:
             return
@@ -202,4 +213,6 @@ class Intact:
 def _channel(connection: Any) -> Channel:
     encoding = getattr(connection.ext, "serialization_format", "ros1")
     definition = connection.msgdef
-    return Channel(connection.topic, connection.msgtype, encoding, definition.data, _FORMATS.get(definition.format, ""))
+    topic, kind = plain_text(connection.topic), plain_text(connection.msgtype)
+    text = plain_text(definition.data)
+    return Channel(topic, kind, plain_text(encoding), text, _FORMATS.get(definition.format, ""))

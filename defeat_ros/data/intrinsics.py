@@ -35,7 +35,7 @@ def read_intrinsics(path: str | Path) -> CameraIntrinsics:
         keys = "camera_matrix, image_width, image_height or width, height, fx, fy, cx, cy"
         raise SourceError(f"intrinsics {path} lack {error.args[0]!r}, expected {keys}") from None
     except (FrameError, MessageError, TypeError, ValueError, OverflowError) as error:
-        raise SourceError(f"intrinsics {path} cannot be used: {error}") from None
+        raise SourceError(f"intrinsics {path} cannot be used: {error!s:.400}") from None
 
 
 def read_kitti_calibration(path: Path, key: str, size_hw: tuple[int, int]) -> CameraIntrinsics | None:
@@ -59,7 +59,8 @@ def read_kitti_calibration(path: Path, key: str, size_hw: tuple[int, int]) -> Ca
                 p = [float(value) for value in text.split()]
                 return CameraIntrinsics(fx=p[0], fy=p[5], cx=p[2], cy=p[6], width=size_hw[1], height=size_hw[0])
             except (ValueError, IndexError, FrameError) as error:
-                raise SourceError(f"{key} of {path} is {quoted(text.strip())}, expected 12 numbers: {error}") from None
+                what = f"{key} of {path} is {quoted(text.strip())}"
+                raise SourceError(f"{what}, expected 12 numbers: {error!s:.200}") from None
     return None
 
 

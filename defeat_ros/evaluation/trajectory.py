@@ -111,7 +111,7 @@ def _tum_pose(path: Path, number: int, line: str) -> tuple[int, np.ndarray]:
         return stamp, transform(rotation_from_quaternion(qx, qy, qz, qw), np.array([x, y, z]))
     except (ValueError, OverflowError) as error:
         shown = f"line {number} of {path} is {line[:60]!r}"
-        raise SourceError(f"{shown}, expected t x y z qx qy qz qw: {error}") from None
+        raise SourceError(f"{shown}, expected t x y z qx qy qz qw: {error!s:.200}") from None
 
 
 def _from_bag(path: Path, topic: str | None, preferred: Sequence[str]) -> Trajectory:

@@ -57,6 +57,9 @@ def write(folder: Path, made: Any) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         return folder
+    if isinstance(made, tuple) and isinstance(made[1], bytes):
+        made = {made[0]: made[1]}
+        return write(folder, made) / next(iter(made))
     path = folder / "input"
     data = made if isinstance(made, bytes) else made if isinstance(made, str) else repr(made)
     path.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass"))
