@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dataset_trees as trees
 import numpy as np
+import pytest
 
 from defeat_ros.data.recording import open_recording
 from defeat_ros.geometry import transform
@@ -106,3 +107,25 @@ class TestKittiOdometry:
         depth, lacking = open_recording(sequence).warnings
         assert "calib.txt has no Tr, expected a line 'Tr: ' with 12 numbers" in depth
         assert "09.txt has 2 poses, expected one for each of the 4 images" in lacking
+
+    def test_the_shared_excerpt(self, shared_dir: Path, tmp_path: Path) -> None:
+        """51 real images and poses, put where the data set has them, are read as they are from their own folder."""
+        plain = shared_dir / "data" / "kitti_stereo"
+        if not plain.is_dir():
+            pytest.skip("kitti_stereo is not here")
+        known = list(open_recording(plain / "left"))
+        sequence = tmp_path / "sequences" / "11"
+        sequence.mkdir(parents=True)
+        (sequence / "image_0").symlink_to(plain / "left")
+        camera = trees.camera_of(known[0])
+        assert camera is not None
+        projection = f"{camera.fx!r} 0 {camera.cx!r} 0 0 {camera.fy!r} {camera.cy!r} 0 0 0 1 0"
+        trees.write(sequence / "calib.txt", f"P0: {projection}\nTr: 0 -1 0 0 0 0 -1 0 1 0 0 0\n")
+        trees.write(sequence / "times.txt", "".join(f"{0.1 * index:.6e}\n" for index in range(len(known))))
+        (tmp_path / "poses").mkdir()
+        (tmp_path / "poses" / "11.txt").symlink_to(plain / "poses.txt")
+        recording = open_recording(sequence)
+        for item, other in zip(recording, known, strict=True):
+            assert item.stamp_ns == other.stamp_ns and trees.camera_of(item) == trees.camera_of(other)
+            np.testing.assert_array_equal(trees.pose_of(item), trees.pose_of(other))
+        assert recording.warnings == []

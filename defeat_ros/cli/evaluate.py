@@ -49,7 +49,7 @@ def add_evaluate(
 
 
 def _add_depth(kinds: Any, add_engine_options: Any, make_engine: Any) -> None:
-    about = "depth of recordings with truth: bags with a truth topic, images with depth PNGs, KITTI layouts"
+    about = "depth of recordings with truth: bags with a truth topic, images with depth PNGs, public data sets"
     depth = kinds.add_parser("depth", help=about, description=about)
     depth.set_defaults(run=lambda options: _depth(options, make_engine))
     add_sources(depth, "+")
@@ -193,7 +193,10 @@ def _engine_pairs(options: argparse.Namespace, config: Any, make_engine: Any) ->
     given_truth = read_trajectory(options.truth, options.odom_topic) if options.truth else None
     for _, recording in recordings:
         if given_truth is None and all(item.world_from_camera is None for item in recording):
-            raise SourceError(f"{recording.path} has no poses, expected /truth/odom, poses.txt or --truth PATH")
+            why = f"; {recording.warnings[0]}" if recording.warnings else ""
+            raise SourceError(
+                f"{recording.path} has no poses, expected /truth/odom, poses.txt, a data set's own or --truth PATH{why}"
+            )
     engine = make_engine(options)
     make_out(options.out)
     pairs, runs = {}, {}

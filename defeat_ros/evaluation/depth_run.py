@@ -57,7 +57,10 @@ def require_truth(recording: Recording, config: DepthEvaluation) -> None:
 
 def _nothing(recording: Recording, source: SourceScores) -> SourceError:
     reasons = ", ".join(f"{reason} {number}" for reason, number in source.skipped.items()) or "it is empty"
-    return SourceError(f"no frame of {recording.path} can be evaluated ({reasons}), expected images with truth depth")
+    why = f"; {recording.warnings[0]}" if recording.warnings else ""
+    return SourceError(
+        f"no frame of {recording.path} can be evaluated ({reasons}), expected images with truth depth{why}"
+    )
 
 
 def fit_baselines(
