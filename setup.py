@@ -65,7 +65,7 @@ setup(
         "torch>=2.6",
         "torchvision>=0.21",
         "safetensors>=0.4",
-        "rosbags>=0.10,<0.12",
+        "rosbags>=0.11.9,<0.12",
         "mcap>=1.1",
         "lz4",
         "numba>=0.57",

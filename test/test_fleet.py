@@ -17,7 +17,7 @@ from test_process import CAMERA, write_bag
 from defeat_ros import DepthEngine
 from defeat_ros.cli import main
 from defeat_ros.data.bag import BagWriter, bag_messages
-from defeat_ros.inference import fleet
+from defeat_ros.inference import fleet, process
 from defeat_ros.inference.config import load_config
 from defeat_ros.inference.cores import own_cores, share_cores
 from defeat_ros.inference.fleet import Lost, Progress, give_orders, plan, run_fleet, sole_user
@@ -98,6 +98,20 @@ def by_two(drives, weights, tmp_path_factory) -> Run:
     return Run(code, out.getvalue(), err.getvalue(), folder / "out")
 
 
+def half_done(source: Path, out: Path, weights: Path, frames: int) -> None:
+    """What a worker leaves that is killed after so many images."""
+    done = []
+
+    def on_frame() -> None:
+        done.append(1)
+        if len(done) == frames:
+            raise InterruptedError
+
+    with own_cores(1), pytest.raises(InterruptedError), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "KEEP_EVERY_S", 0.0)
+        process_bag(source, out, DepthEngine.from_ckpt(weights, input_size=[96, 64]), on_frame=on_frame)
+
+
 class Killer:
     """Kills the worker of a bag in the middle of it, a number of times; keeps what happens otherwise."""
 
@@ -141,17 +155,20 @@ def test_warnings_name_their_bag(by_two):
     assert "defeat-ros: b: no camera_info" in by_two.err
 
 
-def test_going_on_keeps_what_is_complete(by_two, drives, alone, weights, tmp_path, capsys):
+def test_going_on_keeps_what_is_complete(by_two, drives, alone, weights, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     shutil.copytree(by_two.folder, out)
-    (out / "b" / "b.mcap").write_bytes(alone["b"][:1000])  # a killed worker leaves half a bag under a hidden name
-    (out / ".partial-b" / "1-1").mkdir(parents=True)
-    (out / "b").rename(out / ".partial-b" / "1-1" / "b")
+    shutil.rmtree(out / "b")  # its worker was killed, and one before it too, before it began
+    half_done(drives / "b", out / ".partial-b" / "1-1" / "b", weights, 30)
+    (out / ".partial-b" / "2-2").mkdir()
     orders = orders_for(out, weights)
     jobs, known = plan(orders, [drives / "a", drives / "b"])
     assert [(outcome.name, outcome.kept) for outcome in known] == [("a", True)]
+    perceived, perceive = [], DepthEngine.perceive
+    monkeypatch.setattr(DepthEngine, "perceive", lambda *about: perceived.append(1) or perceive(*about))
     with own_cores(1):
         assert [do_job(orders, job).problem for job in jobs] == [""]
+    assert len(perceived) == FRAMES["b"] - 30
     assert results(out) == {"a": alone["a"], "b": alone["b"]}
 
     line = command(weights, drives / "a", drives / "b", out)

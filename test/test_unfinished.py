@@ -1,6 +1,8 @@
 """`process` killed, without disk or permission: what is left can be read, and the same command goes on."""
 
 import ctypes
+import errno
+import os
 import resource
 import shutil
 import signal
@@ -19,7 +21,7 @@ from rosbags.rosbag2 import Reader
 from test_process import engine as small_engine
 from test_process import write_bag
 
-from defeat_ros import DepthEngine
+from defeat_ros import DepthEngine, files
 from defeat_ros.cli import main
 from defeat_ros.data.bag import BagReader, BagWriter, bag_messages
 from defeat_ros.data.messages import stamp_from_message
@@ -193,6 +195,16 @@ def test_no_permission_is_one_line_and_leaves_nothing(long, weights, tmp_path):
     shut = tmp_path / "shut"
     assert errors == f"defeat-ros: bag {shut / 'out'} cannot be written: no permission to write in '{shut}'\n"
     assert not any((tmp_path / "shut").iterdir())
+
+
+def test_a_disk_that_is_full_at_the_start_leaves_nothing(long, weights, tmp_path, monkeypatch):
+    def no_space(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files.os, "fsync", no_space)
+    with pytest.raises(OutputError, match="process.state': No space left on device$"):
+        process_bag(long, tmp_path / "out", small_engine(weights))
+    assert not any(tmp_path.iterdir())
 
 
 class Stopped(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -61,6 +62,9 @@ class BagWriter:
             self._writer.open()
         except OSError as error:
             self._drop_scratch()
+            if not atomic:
+                with contextlib.suppress(OSError):
+                    self.path.rmdir()  # made, and no file could be made in it
             raise self._output_error(error) from None
         except BaseException:
             self._drop_scratch()

@@ -6,6 +6,7 @@ the bag then becomes what it would have been, to the last byte.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
@@ -148,7 +149,12 @@ class _Run:
         if not (out.exists() or out.is_symlink()):
             writer = stack.enter_context(BagWriter(out))
             stack.enter_context(sole_user(out))
-            self._keep(writer)
+            try:
+                self._keep(writer)
+            except OutputError:  # nothing is done yet, so nothing is left
+                writer.discard()
+                shutil.rmtree(out, ignore_errors=True)
+                raise
             return writer
         if found := Unfinished.find(out):
             stack.enter_context(sole_user(out))

@@ -22,6 +22,8 @@ from defeat_ros.settings import values
 
 STATE = "process.state"
 """File in the directory of an unfinished bag."""
+LARGEST = 1 << 30
+"""Bytes of it that are read: it holds a few images, of at most 100 million pixels or so."""
 ADVICE = "remove it or name another path"
 _MAGIC = b"defeat_ros state 1\n"
 
@@ -96,7 +98,7 @@ class Unfinished:
         if not file.is_file():
             raise OutputError(f"{out} exists already, expected a new path")
         try:
-            data = file.read_bytes()
+            data = file.read_bytes() if file.stat().st_size <= LARGEST else b""
         except OSError as error:
             raise OutputError(f"'{file}' cannot be read: {error.strerror}; {ADVICE}") from None
         start = len(_MAGIC) + 32
