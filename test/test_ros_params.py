@@ -79,6 +79,19 @@ def test_setting_a_parameter_mends_a_refused_override(mended):
         assert (params.read().backend, params.read().max_gap_s) == (mended, 2.0)
 
 
+def test_all_parameters_can_be_asked_for_at_once():
+    """As `ros2 param dump` and parameter windows do; one that is not set would take all the others with it."""
+    from rcl_interfaces.srv import GetParameters
+
+    with ros() as r:
+        declared(r, {})
+        names = [entry.name for entry in node_entries()]
+        got = r.call(GetParameters, "/params/get_parameters", GetParameters.Request(names=names)).values
+        assert len(got) == len(names)
+        mount = got[names.index("base_from_camera")]
+        assert mount.type == Parameter.Type.DOUBLE_ARRAY.value and not len(mount.double_array_value)
+
+
 def test_parameters_of_every_node_are_accepted():
     with ros() as r:
         qos = "qos_overrides./image.subscription.reliability"

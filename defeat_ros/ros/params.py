@@ -94,13 +94,23 @@ class Parameters:
             except ConfigError as misfit:
                 error = misfit
         ros_value = list(value) if isinstance(value, tuple) else value
-        if ros_value == []:  # rclpy takes an empty list for bytes, so an empty array is one that is not set
-            from rclpy.parameter import Parameter
-
-            ros_value = Parameter.Type.DOUBLE_ARRAY
-        self._node.declare_parameter(entry.name, ros_value, _descriptor(entry), ignore_override=True)
+        if ros_value != []:
+            self._node.declare_parameter(entry.name, ros_value, _descriptor(entry), ignore_override=True)
+        else:
+            self._declare_empty(entry)
         if error is not None:
             self._refused[entry.name] = error, self._node._parameters[entry.name]
+
+    def _declare_empty(self, entry: Entry) -> None:
+        """An empty array of floats, which rclpy takes for bytes where nothing tells its type.
+
+        Left unset instead, it would make rclpy answer a request for all parameters (`ros2 param dump`) with none.
+        """
+        from rclpy.parameter import Parameter
+
+        kind = Parameter.Type.DOUBLE_ARRAY
+        self._node.declare_parameter(entry.name, kind, _descriptor(entry), ignore_override=True)
+        self._node.set_parameters([Parameter(entry.name, kind, [])])
 
     def _refuse_unknown(self, given: Mapping[str, Any]) -> None:
         for name in sorted(given):
