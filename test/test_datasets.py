@@ -15,7 +15,7 @@ from defeat_ros.cli.main import _parser, main
 from defeat_ros.data.bag import BagReader
 from defeat_ros.data.recording import Recording, open_recording
 from defeat_ros.data.sources import convert
-from defeat_ros.errors import SourceError
+from defeat_ros.errors import DefeatError, SourceError
 from defeat_ros.evaluation.depth_run import measure_depth, require_truth
 from defeat_ros.evaluation.options import DepthEvaluation
 from defeat_ros.frame import Frame
@@ -59,6 +59,40 @@ def test_what_truth_is_read_from_is_in_the_fingerprint(tmp_path: Path) -> None:
         (file,) = tmp_path.rglob(f"**/{name}")
         file.write_text(file.read_text() + "\n")
         assert fingerprint_of(SourceSpec(path)) != before
+
+
+def test_damage_is_declared_or_told(tmp_path: Path) -> None:
+    """Whatever happens to a file beside the images: a declared error, or all images with the truth that is left."""
+    rng = np.random.default_rng(7)
+    refused = 0
+    for name, source in sources(tmp_path).items():
+        root = tmp_path / name.split("/")[0]
+        files = sorted(file for file in root.rglob("*") if file.suffix in (".txt", ".csv", ".json", ".bin"))
+        for _ in range(30):
+            file = files[rng.integers(len(files))]
+            whole = file.read_bytes()
+            file.write_bytes(damaged(whole, rng))
+            try:
+                assert all(item.stamp_ns >= 0 for item in open_recording(source))
+            except DefeatError as error:
+                refused += 1
+                assert str(error)
+            file.write_bytes(whole)
+    assert 10 < refused < 100
+
+
+def damaged(data: bytes, rng: np.random.Generator) -> bytes:
+    """Cut, or with a few bytes changed, doubled or replaced by words that upset parsers."""
+    at = int(rng.integers(len(data) + 1))
+    kind = rng.integers(4)
+    if kind == 0:
+        return data[:at]
+    if kind == 1:
+        return data[:at] + rng.bytes(4) + data[at + 4 :]
+    if kind == 2:
+        return data[:at] + data[at : at + 40] * 3 + data[at + 40 :]
+    words = (b"nan", b"-inf", b"1e999", b"[]", b"{", b"null", b"\xff", b'"', b"9" * 5000, b"\n")
+    return data[:at] + words[rng.integers(len(words))] + data[at:]
 
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "datasets.md").read_text()

@@ -70,6 +70,10 @@ class TestKittiRaw:
         assert "0000000002.bin has 6403 bytes, expected a multiple of 16" in depth
         (drive.parent / "calib_velo_to_cam.txt").write_text("R: 1 2 3\n")
         assert "calib_velo_to_cam.txt is '1 2 3', expected 9 finite numbers" in open_recording(drive).warnings[0]
+        (drive.parent / "calib_velo_to_cam.txt").write_text("R: 1 0 0 0 1 0 0 0 -1\n")
+        assert (
+            "R of " in open_recording(drive).warnings[0] and "expected a rotation" in open_recording(drive).warnings[0]
+        )
         (drive / "oxts" / "data" / "0000000002.txt").write_text("49.0 soon")
         trees.write(drive.parent / "calib_velo_to_cam.txt", trees.VELO_TO_CAM)
         trees.write(drive.parent / "calib_imu_to_velo.txt", "R: 1 0 0 0 1 0 0 0 1\nT: 0 0 0\n")

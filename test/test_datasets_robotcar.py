@@ -42,10 +42,10 @@ class TestRobotCar:
         assert next(iter(open_frames(date))).intrinsics is None
         for given in (tmp_path / "sdk", tmp_path / "sdk" / "stereo_narrow_left.txt"):
             assert next(iter(open_frames(date, intrinsics=given))).intrinsics == trees.CAMERA
-        with pytest.raises(SourceError, match="sdk/stereo_wide_left.txt cannot be read"):
+        with pytest.raises(SourceError, match="sdk/stereo_wide_left.txt does not exist"):
             (date / "stereo" / "centre").rename(date / "stereo" / "left")
             open_frames(date, intrinsics=tmp_path / "sdk")
-        with pytest.raises(SourceError, match="nothing.txt cannot be read"):
+        with pytest.raises(SourceError, match="nothing.txt does not exist, expected a camera model"):
             open_frames(date, intrinsics=tmp_path / "nothing.txt")
 
     @pytest.mark.parametrize(
@@ -63,11 +63,17 @@ class TestRobotCar:
         with pytest.raises(SourceError, match=f"stereo_narrow_left.txt cannot be used: .*{expected}|{expected}"):
             open_frames(date)
 
-    def test_table_of_another_size(self, tmp_path: Path) -> None:
+    def test_tables_that_do_not_fit(self, tmp_path: Path) -> None:
         date = trees.robotcar(tmp_path)
-        (tmp_path / "models" / "stereo_narrow_left_distortion_lut.bin").write_bytes(bytes(16 * 100))
-        with pytest.raises(SourceError, match="is for 100 pixels, expected 3072 as in the 64x48"):
-            open_frames(date)
+        table = tmp_path / "models" / "stereo_narrow_left_distortion_lut.bin"
+        for data, text in (
+            (bytes(16 * 100), "is for 100 pixels, expected 3072 as in the 64x48"),
+            (bytes(17), "lut.bin has 17 bytes, expected a pair of float64 for each pixel"),
+            (np.full(2 * 3072, np.inf).tobytes(), "lut.bin has values up to inf, expected places in an image"),
+        ):
+            table.write_bytes(data)
+            with pytest.raises(SourceError, match=text):
+                open_frames(date)
 
     def test_images_in_colour_are_finished(self, tmp_path: Path) -> None:
         date = trees.robotcar(tmp_path)

@@ -8,12 +8,42 @@ from pathlib import Path
 import numpy as np
 
 from defeat_ros.data.folder import FrameSource, SourceItem, Thinner, read_image
-from defeat_ros.errors import FrameError, MessageError
+from defeat_ros.errors import FrameError, MessageError, SourceError
 from defeat_ros.frame import CameraIntrinsics, Frame
 from defeat_ros.geometry import BODY_FROM_OPTICAL, invert
 
 OPTICAL_FROM_ROS = invert(BODY_FROM_OPTICAL)
 """A world with z up (x east or ahead) turned so that y is down and z is where x was: that of a camera's poses."""
+
+
+_MAX_TEXT_BYTES = 1_000_000
+
+
+def read_small_text(path: Path, what: str) -> str:
+    """The text of a calibration or the like.
+
+    Args:
+        path: the file.
+        what: what it should be, for the message.
+
+    Raises:
+        SourceError: it is missing, no regular file, larger than 1 MB or not to be read.
+    """
+    try:
+        if not path.is_file():  # opening a pipe waits for its other end
+            raise SourceError(f"{path} does not exist, expected {what}")
+        if (size := path.stat().st_size) > _MAX_TEXT_BYTES:
+            raise SourceError(f"{path} has {size} bytes, expected {what} of at most {_MAX_TEXT_BYTES}")
+        return path.read_text(errors="replace")
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def is_rotation(matrix: np.ndarray) -> bool:
+    """Whether (3, 3) is one, up to the digits that calibrations are written with."""
+    if not np.abs(matrix).max() < 2:  # nor may its square overflow
+        return False
+    return bool(np.abs(matrix @ matrix.T - np.eye(3)).max() <= 1e-3 and np.linalg.det(matrix) > 0)
 
 
 class ImageTruth:

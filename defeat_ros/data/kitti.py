@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from defeat_ros.data.folder import SourceItem, natural_key
-from defeat_ros.data.image_truth import OPTICAL_FROM_ROS, ImageTruth
+from defeat_ros.data.image_truth import OPTICAL_FROM_ROS, ImageTruth, is_rotation, read_small_text
 from defeat_ros.data.layout import read_times, stamps_of
 from defeat_ros.data.lidar import depth_of_points, read_points
 from defeat_ros.data.truth import PoseTrack, read_kitti_poses
@@ -90,8 +90,7 @@ class KittiRawTruth(_KittiTruth):
 
     def _from_lidar(self) -> np.ndarray:
         cameras = read_calibration(self._calibration("calib_cam_to_cam.txt"))
-        unrectified = cameras.numbers("R_rect_00", (3, 3))
-        rectified = transform(unrectified, np.zeros(3)) @ self._rigid("calib_velo_to_cam.txt")
+        rectified = transform(cameras.rotation("R_rect_00"), np.zeros(3)) @ self._rigid("calib_velo_to_cam.txt")
         return _offset(cameras.numbers(f"P_rect_{self._camera}", (3, 4))) @ rectified
 
     def _find_poses(self) -> None:
@@ -108,7 +107,7 @@ class KittiRawTruth(_KittiTruth):
 
     def _rigid(self, name: str) -> np.ndarray:
         calibration = read_calibration(self._calibration(name))
-        return transform(calibration.numbers("R", (3, 3)), calibration.numbers("T", (3,)))
+        return transform(calibration.rotation("R"), calibration.numbers("T", (3,)))
 
     def _calibration(self, name: str) -> Path:
         beside = self._drive / name
@@ -171,20 +170,25 @@ class Calibration:
             pass
         raise SourceError(f"{name} of {self._path} is {quoted(text)}, expected {np.prod(shape)} finite numbers")
 
+    def rotation(self, name: str) -> np.ndarray:
+        """One value that is a rotation (3, 3).
+
+        Raises:
+            SourceError: it is missing or something else.
+        """
+        made = self.numbers(name, (3, 3))
+        if not is_rotation(made):
+            raise SourceError(f"{name} of {self._path} is {quoted(self._values[name])}, expected a rotation")
+        return made
+
 
 def read_calibration(path: Path) -> Calibration:
     """A calibration file: lines `NAME: numbers`.
 
     Raises:
-        SourceError: it is missing or cannot be read.
+        SourceError: see `read_small_text`.
     """
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        raise SourceError(f"{path} does not exist, expected KITTI's calibration") from None
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
-    parts = (line.partition(":") for line in lines)
+    parts = (line.partition(":") for line in read_small_text(path, "KITTI's calibration").splitlines())
     return Calibration(path, {name.strip(): text.strip() for name, _, text in parts})
 
 
@@ -201,13 +205,14 @@ def _oxts_poses(files: list[Path]) -> np.ndarray:
     poses, scale = [], 0.0
     for file in files:
         try:
-            lat, lon, alt, roll, pitch, yaw = (float(word) for word in file.read_text().split()[:6])
+            words = read_small_text(file, "an OXTS packet").split()[:6]
+            lat, lon, alt, roll, pitch, yaw = (float(word) for word in words)
+            if not (np.isfinite((lon, alt, roll, pitch, yaw)).all() and abs(lat) < 90):
+                raise ValueError("it is not finite or beyond a pole")
             scale = scale or float(np.cos(np.radians(lat)))  # of the first packet, as the devkit does
             east = scale * _EARTH_RADIUS_M * np.radians(lon)
             north = scale * _EARTH_RADIUS_M * np.log(np.tan(np.radians(90.0 + lat) / 2.0))
-            if not np.isfinite((east, north, alt, roll, pitch, yaw)).all():
-                raise ValueError("it is not finite")
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise SourceError(
                 f"OXTS packet {file} cannot be used: {error}; expected lat lon alt roll pitch yaw ..."
             ) from None

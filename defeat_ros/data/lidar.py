@@ -10,6 +10,7 @@ from defeat_ros.errors import SourceError
 from defeat_ros.frame import CameraIntrinsics
 
 _MAX_BYTES = 2**28
+_FARTHEST_M = 1e6  # what lies beyond was not measured by a lidar
 
 
 def read_points(path: Path, columns: int) -> np.ndarray:
@@ -55,7 +56,7 @@ def depth_of_points(
         (H, W) float32, m along the optical axis; NaN where no point falls.
     """
     seen = points @ camera_from_lidar[:3, :3].T + camera_from_lidar[:3, 3]
-    seen = seen[seen[:, 2] > nearest_m]
+    seen = seen[(seen[:, 2] > nearest_m) & (seen[:, 2] < _FARTHEST_M)]
     with np.errstate(over="ignore", invalid="ignore"):  # points far beside the image
         u = np.rint(camera.fx * seen[:, 0] / seen[:, 2] + camera.cx)
         v = np.rint(camera.fy * seen[:, 1] / seen[:, 2] + camera.cy)

@@ -19,7 +19,7 @@ import numpy as np
 from defeat_ros.data.folder import SourceItem
 from defeat_ros.data.image_truth import OPTICAL_FROM_ROS, ImageTruth, ListedImages
 from defeat_ros.data.lidar import depth_of_points, read_points
-from defeat_ros.data.nuscenes_tables import pose_of, rows_of, text_of, whole_of
+from defeat_ros.data.nuscenes_tables import pose_of, rows_of, text_of, whole_of, word
 from defeat_ros.errors import FrameError, SourceError
 from defeat_ros.frame import CameraIntrinsics
 from defeat_ros.geometry import invert
@@ -125,21 +125,23 @@ class NuScenesSource(ListedImages):
         sensors = {
             text_of(row, "token", "sensor"): text_of(row, "channel", "sensor")
             for row in rows_of(tables, "sensor")
-            if row.get("channel") in channels
+            if word(row, "channel") in channels
         }
         calibrated = {
-            text_of(row, "token", "calibrated_sensor"): (sensors[row["sensor_token"]], row)
+            text_of(row, "token", "calibrated_sensor"): (sensors[word(row, "sensor_token")], row)
             for row in rows_of(tables, "calibrated_sensor")
-            if row.get("sensor_token") in sensors
+            if word(row, "sensor_token") in sensors
         }
         data = [
             row
             for row in rows_of(tables, "sample_data")
-            if row.get("sample_token") in samples and row.get("calibrated_sensor_token") in calibrated
+            if word(row, "sample_token") in samples and word(row, "calibrated_sensor_token") in calibrated
         ]
-        wanted = {row.get("ego_pose_token") for row in data}
+        wanted = {word(row, "ego_pose_token") for row in data} - {""}
         poses = {
-            row["token"]: pose_of(row, "ego_pose") for row in rows_of(tables, "ego_pose") if row.get("token") in wanted
+            word(row, "token"): pose_of(row, "ego_pose")
+            for row in rows_of(tables, "ego_pose")
+            if word(row, "token") in wanted
         }
         made = {}
         for channel in channels:
@@ -179,7 +181,7 @@ class NuScenesSource(ListedImages):
             raise SourceError(
                 f"filename of a row of sample_data is {quoted(name)}, expected one below {self._found.root}"
             )
-        pose = poses.get(row.get("ego_pose_token", ""))
+        pose = poses.get(word(row, "ego_pose_token"))
         if pose is None:
             raise SourceError(
                 f"ego_pose of {self._found.tables} lacks {quoted(row.get('ego_pose_token'))}, that of {name}"

@@ -101,6 +101,12 @@ def pose_of(row: Mapping[str, Any], table: str) -> np.ndarray:
         raise SourceError(f"{what} {given}, expected x y z in m and a quaternion w x y z") from None
 
 
+def word(row: Mapping[str, Any], name: str) -> str:
+    """A value to compare with tokens and names: '' where it is missing or no text."""
+    value = row.get(name)
+    return value if isinstance(value, str) else ""
+
+
 def whole_of(row: Mapping[str, Any], name: str, table: str) -> int:
     """A value that has to be a whole number, at least 0 and below 2^53.
 

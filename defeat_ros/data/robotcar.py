@@ -19,7 +19,7 @@ import numpy as np
 
 from defeat_ros.data.compressed import decode_file, read_file
 from defeat_ros.data.encodings import to_rgb
-from defeat_ros.data.image_truth import ImageTruth, ListedImages
+from defeat_ros.data.image_truth import ImageTruth, ListedImages, is_rotation, read_small_text
 from defeat_ros.data.intrinsics import read_intrinsics
 from defeat_ros.data.layout import camera_beside
 from defeat_ros.data.robotcar_poses import robotcar_truth
@@ -168,16 +168,14 @@ def read_camera_model(path: Path) -> CameraModel:
         SourceError: it is missing or is none, or the table has no pairs of numbers.
     """
     try:
-        rows = [[float(word) for word in line.split()] for line in path.read_text().splitlines() if line.strip()]
+        lines = read_small_text(path, "a camera model of the SDK").splitlines()
+        rows = [[float(word) for word in line.split()] for line in lines if line.strip()]
         fx, fy, cx, cy = rows[0]
         CameraIntrinsics(fx=fx, fy=fy, cx=cx, cy=cy, width=1, height=1)
         matrix = np.array(rows[1:])
-        rotation = matrix[:3, :3]
-        if matrix.shape != (4, 4) or not np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3:
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not is_rotation(matrix[:3, :3]):
             raise ValueError(f"the matrix is {quoted(matrix.tolist())}")
-    except OSError as error:
-        raise SourceError(f"camera model {path} cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError, IndexError, FrameError) as error:
+    except (ValueError, IndexError, FrameError) as error:
         raise SourceError(
             f"camera model {path} cannot be used: {error}; expected a line fx fy cx cy and four of a rigid transform"
         ) from None
@@ -191,9 +189,12 @@ def _read_lut(path: Path) -> np.ndarray | None:
     if size % 16 or not 0 < size < 2**30:
         raise SourceError(f"table {path} has {size} bytes, expected a pair of float64 for each pixel")
     try:
-        return np.fromfile(path, "<f8").reshape(2, -1).astype(np.float32)
+        places = np.fromfile(path, "<f8").reshape(2, -1)
     except OSError as error:
         raise SourceError(f"table {path} cannot be read: {error.strerror}") from None
+    if not np.abs(places).max() < 1e6:
+        raise SourceError(f"table {path} has values up to {np.abs(places).max()}, expected places in an image, px")
+    return places.astype(np.float32)
 
 
 def _has_stamped(folder: Path) -> bool:

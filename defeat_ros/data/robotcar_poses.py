@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from defeat_ros.data.folder import SourceItem
-from defeat_ros.data.image_truth import ImageTruth
+from defeat_ros.data.image_truth import ImageTruth, read_small_text
 from defeat_ros.data.truth import PoseTrack
 from defeat_ros.errors import SourceError
 from defeat_ros.geometry import invert, transform, transform_from_xyz_rpy
@@ -81,11 +81,11 @@ def _mount(name: str, folders: list[Path]) -> np.ndarray:
         if not file.is_file():
             continue
         try:
-            values = tuple(float(word) for word in file.read_text().split())
+            values = tuple(float(word) for word in read_small_text(file, "an extrinsic of the SDK").split())
             if len(values) == 6 and np.isfinite(values).all():
                 return transform_from_xyz_rpy(values)
             raise ValueError(f"{len(values)} numbers")
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise SourceError(f"{file} has {error}, expected x y z roll pitch yaw") from None
     if name in ("stereo", "ins"):
         return np.eye(4) if name == "stereo" else transform_from_xyz_rpy(_VEHICLE_FROM_INS)
