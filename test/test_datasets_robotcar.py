@@ -40,6 +40,8 @@ class TestRobotCar:
         date = trees.robotcar(tmp_path)
         (tmp_path / "models").rename(tmp_path / "sdk")
         assert next(iter(open_frames(date))).intrinsics is None
+        (told,) = open_recording(date).warnings
+        assert re.search("camera is not known: .*2014-12-16-18-44-24/models/stereo_narrow_left.txt and .* do not", told)
         for given in (tmp_path / "sdk", tmp_path / "sdk" / "stereo_narrow_left.txt"):
             assert next(iter(open_frames(date, intrinsics=given))).intrinsics == trees.CAMERA
         with pytest.raises(SourceError, match="sdk/stereo_wide_left.txt does not exist"):
@@ -62,6 +64,12 @@ class TestRobotCar:
         (tmp_path / "models" / "stereo_narrow_left.txt").write_text(text)
         with pytest.raises(SourceError, match=f"stereo_narrow_left.txt cannot be used: .*{expected}|{expected}"):
             open_frames(date)
+
+    def test_images_that_are_missing(self, tmp_path: Path) -> None:
+        date = trees.robotcar(tmp_path)
+        (date / "stereo" / "centre" / f"{trees.STAMP_US + 62500}.png").unlink()
+        (told,) = open_recording(date).warnings
+        assert re.fullmatch("1 images that .*/stereo.timestamps lists are missing between the first and the last", told)
 
     def test_tables_that_do_not_fit(self, tmp_path: Path) -> None:
         date = trees.robotcar(tmp_path)

@@ -4,6 +4,7 @@ Format: the data set's SDK (https://github.com/ori-mrg/robotcar-dataset-sdk: ima
 interpolate_poses.py, transform.py) and https://robotcar-dataset.robots.ox.ac.uk/documentation.
 
     DATE/stereo/{left,centre,right}/STAMP.png, DATE/mono_{left,right,rear}/STAMP.png   Bayer mosaics, microseconds
+    DATE/stereo.timestamps, DATE/mono_rear.timestamps and so on: STAMP CHUNK           of all images
     DATE/gps/{rtk,ins}.csv, DATE/vo/vo.csv                                            poses
     models/CAMERA.txt, models/CAMERA_distortion_lut.bin, extrinsics/CAMERA.txt        of the SDK
 """
@@ -109,6 +110,7 @@ class RobotCarSource(ListedImages):
         if self._model is not None:
             known = self._undistorting(self._model, size)
         self._set_camera(path, size, known)
+        self._tell_gaps([int(file.stem) for file in files])
 
     def truth(self) -> ImageTruth:
         """Poses of the images, by what the drive has."""
@@ -121,7 +123,26 @@ class RobotCarSource(ListedImages):
         if given is not None:
             return read_camera_model(given / name if given.is_dir() else given)
         places = (self._date / "models" / name, self._date.parent / "models" / name)
-        return next((read_camera_model(place) for place in places if place.is_file()), None)
+        for place in places:
+            if place.is_file():
+                return read_camera_model(place)
+        self.told.append(f"the camera is not known: {places[0]} and {places[1]} do not exist, expected one of them")
+        return None
+
+    def _tell_gaps(self, stamps_us: list[int]) -> None:
+        """Images between the first and the last that are listed but not there, as where a chunk was not unpacked."""
+        file = self._date / f"{self._camera.split('/')[0]}.timestamps"
+        if not file.is_file():
+            return
+        try:
+            with file.open(errors="replace") as lines:  # `STAMP CHUNK`
+                listed = {int(found[0]) for line in lines if (found := _STAMP.match(line))}
+        except OSError as error:
+            self.told.append(f"{file} cannot be read: {error.strerror}")
+            return
+        missing = sum(stamps_us[0] < stamp < stamps_us[-1] for stamp in listed.difference(stamps_us))
+        if missing:
+            self.told.append(f"{missing} images that {file} lists are missing between the first and the last")
 
     def _undistorting(self, model: CameraModel, size: tuple[int, int]) -> CameraIntrinsics:
         height, width = size
