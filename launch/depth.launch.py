@@ -52,7 +52,14 @@ ARGUMENTS = [
 
 
 def depth_node(context: LaunchContext) -> list[Node]:
-    """The node; text arguments become parameters only where they are given."""
+    """The node; text arguments become parameters only where they are given.
+
+    Raises:
+        FileNotFoundError: there is no params_file. Launch alone would warn and start the node with its defaults.
+    """
+    params_file = LaunchConfiguration("params_file").perform(context)
+    if not Path(params_file).is_file():
+        raise FileNotFoundError(f"params_file {params_file!r} is not a file")
     image = LaunchConfiguration("image").perform(context)
     parameters = {}
     for name in ("image_transport", "checkpoint", "device"):
@@ -64,7 +71,7 @@ def depth_node(context: LaunchContext) -> list[Node]:
         package="defeat_ros",
         executable="depth_node",
         namespace=LaunchConfiguration("namespace"),
-        parameters=[LaunchConfiguration("params_file"), parameters],
+        parameters=[params_file, parameters],
         remappings=[
             ("image", image),
             ("image/compressed", f"{image}/compressed"),

@@ -29,7 +29,7 @@ from defeat_ros.startup import module_command
 
 LAUNCH = Path(__file__).resolve().parents[1] / "launch"
 ARGUMENTS = [
-    *("image", "camera_info", "image_transport", "checkpoint", "params_file", "namespace"),
+    *("image", "camera_info", "image_transport", "checkpoint", "params_file", "odom_in", "odom", "namespace"),
     *("use_sim_time", "autostart", "log_level", "use_respawn", "device", "rviz"),
 ]
 # Writes its arguments, and the parameter files among them, which launch deletes.
@@ -180,6 +180,12 @@ def test_rviz_starts_on_request(prefix: Prefix) -> None:
 @pytest.mark.parametrize("argument", ["image_transport", "use_sim_time", "autostart", "use_respawn", "rviz"])
 def test_unknown_choice_is_refused(prefix: Prefix, argument: str) -> None:
     assert run("depth.launch.py", **{argument: "perhaps"}) == 1
+    assert prefix.called("depth_node") is None
+
+
+def test_a_parameter_file_that_is_not_there_is_refused(prefix: Prefix, tmp_path: Path) -> None:
+    """launch itself warns and goes on, with the node's defaults."""
+    assert run("depth.launch.py", params_file=str(tmp_path / "mien.yaml")) == 1
     assert prefix.called("depth_node") is None
 
 
