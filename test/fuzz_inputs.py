@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=sorted(targets()), help="these targets")
     parser.add_argument("--index", type=int, help="one input of the --only target")
     parser.add_argument("--limit-s", type=float, default=LIMIT_S, help=f"time for one input (default {LIMIT_S:g})")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long, with what is done")
     parser.add_argument("--keep", type=Path, default=Path("fuzz_failures"), help="folder for inputs that fail")
     options = parser.parse_args()
     names = options.only or list(targets())
@@ -38,7 +39,9 @@ def main() -> int:
         print(f"{verdict.kind} in {verdict.seconds:.2f} s, {verdict.grown_mb} MB: {verdict.detail}\n{kept}")
         return int(verdict.kind not in GOOD)
     plan = _plan(names, options.inputs)
-    results = {name: _run(name, number, options) for name, number in plan.items()}
+    deadline = time.monotonic() + 60 * options.minutes
+    results = {name: _run(name, number, deadline, options) for name, number in plan.items()}
+    results = {name: verdicts for name, verdicts in results.items() if verdicts}
     _print(results)
     return int(any(one.kind not in GOOD for verdicts in results.values() for one in verdicts))
 
@@ -51,12 +54,14 @@ def _plan(names: list[str], inputs: int) -> dict[str, int]:
     return plan
 
 
-def _run(name: str, number: int, options: argparse.Namespace) -> list[Verdict]:
+def _run(name: str, number: int, deadline: float, options: argparse.Namespace) -> list[Verdict]:
     verdicts: list[Verdict] = []
     told: Counter[str] = Counter()
     started = time.monotonic()
     with Guard(options.limit_s) as guard:
         for index in range(number):
+            if time.monotonic() > deadline:
+                break
             verdict = guard.run(name, options.seed, index)
             verdicts.append(verdict)
             if verdict.kind in GOOD:
@@ -70,7 +75,7 @@ def _run(name: str, number: int, options: argparse.Namespace) -> list[Verdict]:
                 )
     seconds = time.monotonic() - started
     bad = sum(one.kind not in GOOD for one in verdicts)
-    print(f"{name}: {number} inputs in {seconds:.0f} s, {bad} break the law", file=sys.stderr, flush=True)
+    print(f"{name}: {len(verdicts)} inputs in {seconds:.0f} s, {bad} break the law", file=sys.stderr, flush=True)
     return verdicts
 
 

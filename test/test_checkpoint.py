@@ -237,21 +237,6 @@ def test_truncated_safetensors(tmp_path):
         _refused(_file(tmp_path, data[:length]))
 
 
-def test_flipped_bits_in_the_header(tmp_path):
-    """A flip either is refused or leaves readable content; nothing else comes out, and no memory is spent."""
-    write_checkpoint(tmp_path / "a", _state(), OPTIONS, {})
-    data = (tmp_path / "a").read_bytes()
-    end, rng, refused = 8 + int.from_bytes(data[:8], "little"), random.Random(0), 0
-    for _ in range(300):
-        damaged = bytearray(data)
-        damaged[rng.randrange(end)] ^= 1 << rng.randrange(8)
-        try:
-            read_checkpoint(_file(tmp_path, bytes(damaged)))
-        except CheckpointError:
-            refused += 1
-    assert refused > 150
-
-
 @pytest.mark.parametrize("length", [2**63, 2**64 - 1, 10**9, 200])
 def test_header_that_claims_more_than_the_file(tmp_path, length):
     assert "damaged" in _refused(_file(tmp_path, length.to_bytes(8, "little") + b"{" + b" " * 100))

@@ -12,13 +12,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from defeat_ros.data import messages
 from defeat_ros.data.bag import bag_messages
 from defeat_ros.data.compose import MessageFactory
-from defeat_ros.data.encodings import IMAGE_ENCODINGS
 from defeat_ros.data.messages import (
     array_from_message,
     depth_from_message,
@@ -454,38 +451,3 @@ def test_cv_bridge_gets_no_rows_that_it_misreads(
     monkeypatch.setattr(messages, "_rgb_by_cv_bridge", lambda message: pytest.fail("asked"))
     message = image(LAYOUTS[encoding], encoding, padding=padding, big_endian=big_endian)
     np.testing.assert_array_equal(image_from_message(message), RGB)
-
-
-@given(
-    encoding=st.one_of(st.sampled_from(IMAGE_ENCODINGS), st.text(max_size=8), st.from_regex(r"(8U|16S|32F)C\d{0,3}")),
-    width=st.integers(0, 40) | st.integers(0, 2**32 - 1),
-    height=st.integers(0, 12) | st.integers(0, 2**32 - 1),
-    step=st.integers(0, 200) | st.integers(0, 2**32 - 1),
-    big=st.booleans(),
-    data=st.integers(0, 3000),
-)
-@settings(max_examples=300, deadline=None)
-def test_any_fields(encoding: str, width: int, height: int, step: int, big: bool, data: int) -> None:
-    message = image(RGB, encoding, width=width, height=height, step=step, data=np.zeros(data, np.uint8))
-    message.is_bigendian = big
-    try:
-        result = image_from_message(message)
-    except MessageError:
-        return
-    assert result.shape == (height, width, 3) and result.dtype == np.uint8
-
-
-@given(
-    data=st.binary(max_size=200) | st.binary(max_size=60).map(lambda b: b"\xff\xd8\xff" + b),
-    at=st.integers(0, 400),
-    kind=st.sampled_from([_png, _jpeg]),
-)
-@settings(max_examples=150, deadline=None)
-def test_any_compressed_bytes(data: bytes, at: int, kind: Any) -> None:
-    good = kind(RGB)
-    for candidate in (data, good[:at] + data + good[at + len(data) :]):
-        try:
-            result = image_from_message(compressed(candidate, "jpeg"))
-        except MessageError:
-            continue
-        assert result.ndim == 3 and result.dtype == np.uint8

@@ -268,6 +268,6 @@ def _use_folder(files: dict[str, bytes], folder: Path) -> None:
 
 
 TARGETS = (
-    Target("bag", _seeds, _make_file, _use_file, share=6, quick=45),
-    Target("bag_folder", _folder_seeds, _make_folder, _use_folder, share=4, quick=30),
+    Target("bag", _seeds, _make_file, _use_file, share=1, quick=12),
+    Target("bag_folder", _folder_seeds, _make_folder, _use_folder, share=1, quick=10),
 )

@@ -187,7 +187,7 @@ def _rezipped(rng: Random, zipped: bytes) -> bytes:
             if way == 0:
                 target.writestr(name, data + bytes(200_000_000 if rng.random() < 0.3 else 10), zipfile.ZIP_DEFLATED)
             elif way == 1:
-                target.writestr(rng.choice(["../../x", "/etc/x", name.upper(), "data.pkl", ""]), data)
+                target.writestr(rng.choice(["../../x", "/etc/x", name.upper(), "data.pkl", "/"]), data)
             elif way == 2:
                 target.writestr(name, mutate.blind(rng, data))
             elif way != 3:
@@ -224,4 +224,4 @@ def _use(data: bytes, folder: Path) -> None:
             continue
 
 
-TARGETS = (Target("checkpoint", _seeds, _make, _use, share=8, quick=100),)
+TARGETS = (Target("checkpoint", _seeds, _make, _use, share=2, quick=40),)

@@ -90,6 +90,7 @@ class Guard:
             if not self._pipe.poll(120):
                 raise TimeoutError
             if (said := self._pipe.recv()) != "begun":
+                self._stop()
                 raise RuntimeError(f"{target} input {index} of seed {seed} cannot be made:\n{said}")
             if self._answers():
                 return Verdict(*self._pipe.recv())

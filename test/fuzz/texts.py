@@ -55,7 +55,7 @@ def _put(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def _target(name: str, whole: list[str], use: Callable[[str, Path], None], share: int = 2, quick: int = 100) -> Target:
+def _target(name: str, whole: list[str], use: Callable[[str, Path], None], share: int = 2, quick: int = 40) -> Target:
     def seeds(folder: Path) -> list[str]:
         for text in whole:
             use(text, folder)
