@@ -13,9 +13,12 @@ from test_process import engine as small_engine
 
 from defeat_ros import DepthEngine, Frame
 from defeat_ros.errors import BackendError
+from defeat_ros.inference.backends.build import remake
+from defeat_ros.inference.backends.choose import PLAIN
 from defeat_ros.inference.backends.steady import FAILURES_BEFORE_CHANGE, SteadyBackend, out_of_memory
 from defeat_ros.inference.backends.torch_runtime import TorchRuntime
 from defeat_ros.inference.process import process_bag
+from defeat_ros.inference.weights import read_source
 
 BROKEN = RuntimeError("Exception from src/inference/src/infer_request.cpp:\ncould not execute a primitive")
 NO_MEMORY = [
@@ -152,8 +155,8 @@ def always(error: Exception):
     return run
 
 
-def test_where_making_anew_does_not_help_pytorch_takes_over(fast, weights, monkeypatch):
-    truth = depth(DepthEngine.from_ckpt(weights, input_size=[96, 64], backend="torch", precision="float32"), 9)
+def test_where_making_anew_does_not_help_pytorch_takes_over(fast, monkeypatch):
+    truth = depth(DepthEngine(fast.config, remake(PLAIN, read_source(fast.config))), 9)
     monkeypatch.setattr(type(fast._backend._backend._runtime), "run", always(BROKEN))
     for index in range(FAILURES_BEFORE_CHANGE - 1):
         with pytest.raises(BackendError, match="openvino .* failed: Exception from .*could not execute a primitive"):

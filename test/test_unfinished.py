@@ -1,6 +1,7 @@
 """`process` killed, without disk or permission: what is left can be read, and the same command goes on."""
 
 import ctypes
+import dataclasses
 import errno
 import os
 import resource
@@ -211,7 +212,7 @@ class Stopped(Exception):
     """Ends a run in the middle."""
 
 
-def unfinished(source: Path, out: Path, weights: Path, frames: int = 5) -> None:
+def unfinished(source: Path, out: Path, run: DepthEngine, frames: int = 5) -> None:
     count = 0
 
     def stop():
@@ -222,12 +223,12 @@ def unfinished(source: Path, out: Path, weights: Path, frames: int = 5) -> None:
 
     with pytest.raises(Stopped), pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "KEEP_EVERY_S", 0.0)
-        process_bag(source, out, small_engine(weights), on_frame=stop)
+        process_bag(source, out, run, on_frame=stop)
 
 
 def test_it_goes_on_only_with_its_own(long, weights, tmp_path, capsys):
     out = tmp_path / "out"
-    unfinished(long, out, weights)
+    unfinished(long, out, small_engine(weights))
     before = contents(out)
     assert main([*command(long, out, weights), "--set", "confidence_min=0.4"]) == 1
     assert capsys.readouterr().err.splitlines() == [
@@ -254,7 +255,7 @@ def test_it_goes_on_only_with_its_own(long, weights, tmp_path, capsys):
 
 
 def test_a_memory_of_another_version_is_refused(long, weights, tmp_path, monkeypatch):
-    unfinished(long, tmp_path / "out", weights)
+    unfinished(long, tmp_path / "out", small_engine(weights))
     monkeypatch.setattr(DepthEngine, "REMEMBERED", (*DepthEngine.REMEMBERED, "costs"))
     with pytest.raises(OutputError, match="made by another version"):
         process_bag(long, tmp_path / "out", small_engine(weights))
@@ -265,9 +266,13 @@ def test_a_cut_bag_adds_up_over_both_runs(weights, tmp_path):
     file = source / "in.mcap"
     file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
     whole = process_bag(source, tmp_path / "whole" / "out", small_engine(weights))
-    unfinished(source, tmp_path / "out", weights, 8)
+    first = small_engine(weights)
+    runs = f"{first.info.backend} {first.info.precision}"
+    first.info = dataclasses.replace(first.info, device="cuda:0")  # the same numbers, on another machine's word
+    unfinished(source, tmp_path / "out", first, 8)
     done = process_bag(source, tmp_path / "out", small_engine(weights))
-    assert done.counts == whole.counts and done.warnings == whole.warnings and done.counts.pending == 0
+    assert done.counts == whole.counts and done.counts.pending == 0
+    assert set(done.warnings) == {*whole.warnings, f"the first 8 images were done by {runs} on cuda:0"}
     assert 8 < done.counts.received < 30 and done.counts.dropped == {"rejected_unknown_encoding": 1}
     assert contents(tmp_path / "out") == contents(tmp_path / "whole" / "out")
 
