@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 from bag_tools import write_ros2
-from fuzz.bags import bomb, bombed_mcap, bombed_ros1
+from fuzz.bombs import bomb, bombed_mcap, bombed_ros1
 from fuzz.checkpoints import _Calls, _saved, raw_key_pickle
 from fuzz.pictures import pictures
 from fuzz.texts import LAUGHS, MAPS
