@@ -34,8 +34,9 @@ class _RateColumn(ProgressColumn):
 
 @contextmanager
 def progress_bar(label: str, total: int | None) -> Iterator[Callable[..., None]]:
-    """A bar for the length of a `with` block; the function it gives counts one step, or up to a number
-    of a total, and may change the label.
+    """A bar for the length of a `with` block.
+
+    The function it gives counts one step, or up to a number of a total, and may change the label.
 
     Args:
         label: what is being done.

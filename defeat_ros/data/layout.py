@@ -95,8 +95,9 @@ def read_times(path: Path) -> list[int]:
 
 
 def stamps_of(files: list[Path], times: list[int], source: Path, what: str = "times") -> list[int]:
-    """The time (or what else `source` has a line of) of each image: by the number in its name, as KITTI counts, else
-    by its place.
+    """The time (or what else `source` has a line of) of each image.
+
+    By the number in its name, as KITTI counts, else by its place.
 
     Raises:
         SourceError: there are not as many.

@@ -11,8 +11,10 @@ from defeat_ros.geometry import invert, rotation_from_quaternion, transform
 
 
 def transforms_from_message(message: Any) -> list[tuple[str, str, np.ndarray]]:
-    """A TFMessage as (parent, child, parent_from_child (4, 4)) triples; those whose quaternion
-    has no length (zero or not finite) are left out."""
+    """A TFMessage as (parent, child, parent_from_child (4, 4)) triples.
+
+    Those whose quaternion has no length (zero or not finite) are left out.
+    """
     found: list[tuple[str, str, np.ndarray]] = []
     for item in message.transforms:
         t, q = item.transform.translation, item.transform.rotation

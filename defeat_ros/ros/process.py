@@ -23,8 +23,10 @@ LOOK_FOR_SIGNALS_S = 0.2
 
 
 class Interrupted(BaseException):
-    """A signal came. Not KeyboardInterrupt: Python ends with status -2 if one ever passed through an `exec`,
-    of which importing torch has many, even when it was caught afterwards.
+    """A signal came.
+
+    Not KeyboardInterrupt: Python ends with status -2 if one ever passed through an `exec`, of which importing torch
+    has many, even when it was caught afterwards.
     """
 
 
