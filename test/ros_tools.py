@@ -86,9 +86,14 @@ class FakeEngine:
         self.resets: list[str] = []
         self.gate: threading.Event | None = None
         self.fail: Exception | None = None
+        self.told: tuple[str, ...] = ()
 
     def reset(self, reason: str = "reset") -> None:
         self.resets.append(reason)
+
+    def news(self) -> tuple[str, ...]:
+        told, self.told = self.told, ()
+        return told
 
     def perceive(self, frame: Any, want: Any) -> Prediction:
         return self(frame, want)

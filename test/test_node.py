@@ -14,7 +14,7 @@ from ros_tools import IMAGE, Bench, Camera, FakeEngine, camera, ros
 from std_srvs.srv import Trigger
 
 from defeat_ros.data.messages import stamp_from_message
-from defeat_ros.errors import CheckpointError, ConfigError, FrameError
+from defeat_ros.errors import BackendError, CheckpointError, ConfigError, FrameError
 from defeat_ros.ros.messages import FACTORY, message_class
 from defeat_ros.ros.node import DepthNode
 
@@ -358,3 +358,17 @@ def test_diagnostics_are_complete_and_stamped_by_the_node_clock():
         assert values["checkpoint"] == "fake.safetensors"
         assert engine.level == b"\x01"  # untrained
         assert reports[-1].header.stamp.sec > 0
+
+
+def test_what_happens_to_the_runtime_is_logged_and_its_failures_have_their_own_word(capfd):
+    with ros() as r:
+        bench = Bench(r)
+        (depths,) = bench.listen("depth/image_rect")
+        bench.engine.fail, bench.engine.told = BackendError("the device fell off"), ("float32 PyTorch took over",)
+        bench.camera.send(MS)
+        r.until(lambda: bench.node.counts.dropped == {"failed_backend": 1}, "the failure")
+        bench.engine.fail = None
+        bench.camera.send(2 * MS)
+        r.until(lambda: depths, "depth")
+        log = capfd.readouterr().err
+        assert log.count("float32 PyTorch took over") == 1 and "the device fell off" in log and "Traceback" not in log

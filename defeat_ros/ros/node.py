@@ -231,6 +231,8 @@ class DepthNode(GuardedLifecycleNode):
         except Exception as error:
             self._reporter.failed(error)
             return None
+        finally:
+            self._reporter.tell_news(engine)
 
     def _conclude(self, half: HalfDone) -> None:
         """The second thread: the rest of the prediction, and publish."""

@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
 from rclpy.qos import QoSProfile
 
-from defeat_ros.errors import DefeatError, FrameError, MessageError
+from defeat_ros.errors import BackendError, DefeatError, FrameError, MessageError
 from defeat_ros.frame import Prediction
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.ledger import Ledger
@@ -91,11 +91,16 @@ class Reporter:
         elif not self._node.context.ok():
             outcome = "shutdown"
         else:
-            outcome = "failed"
+            outcome = "failed_backend" if isinstance(error, BackendError) else "failed"
             self._problem = f"{type(error).__name__}: {error}"
             detail = str(error) if isinstance(error, DefeatError) else "".join(traceback.format_exception(error))
             logger.error(f"frame failed: {detail}", throttle_duration_sec=REPEAT_FAILURE_S)
         self.ledger.drop(outcome)
+
+    def tell_news(self, engine: Any) -> None:
+        """Log what has happened to the engine's runtime, each thing once."""
+        for line in engine.news():
+            self._node.get_logger().warning(line)
 
     def warn(self, problem: str | None) -> None:
         """Tell the user, not too often; None: nothing."""
