@@ -64,6 +64,19 @@ def test_ros_wheels_are_the_manifest_s_ros_packages(manifest: ElementTree.Elemen
     assert wheels <= {element.text for element in manifest.findall("exec_depend")}
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/ros_install.md"])
+def test_the_pages_install_by_pip_what_rosdep_does_not(
+    page: str, manifest: ElementTree.Element, metadata: dict[str, Any]
+) -> None:
+    keys = {element.text for element in manifest.findall("exec_depend")}
+    by_rosdep = {"numpy": "python3-numpy", "rich": "python3-rich", "PyYAML": "python3-yaml"}
+    lines = [line for line in (ROOT / page).read_text().splitlines() if line.startswith("pip install ")]
+    named = {re.split(r"[<>=]", name.strip("'"))[0] for line in lines for name in line.split("#")[0].split()[2:]}
+    for wanted in metadata["install_requires"]:
+        name = re.split(r"[<>=]", wanted)[0]
+        assert name in named or by_rosdep.get(name) in keys, f"{page} does not install {wanted}"
+
+
 def test_data_files_exist(metadata: dict[str, Any]) -> None:
     folders = dict(metadata["data_files"])
     assert all((ROOT / name).is_file() for names in folders.values() for name in names)
@@ -140,7 +153,9 @@ def test_import_does_not_load_torch() -> None:
     )
 
 
-@pytest.mark.parametrize("page", ["README.md", "ckpt/README.md", "docs/planners.md", "docs/training.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "ckpt/README.md", "docs/planners.md", "docs/ros_install.md", "docs/training.md"]
+)
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
