@@ -101,5 +101,8 @@ def rviz() -> Node:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Called by ros2 launch."""
-    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=depth_node), rviz()])
+    """Called by ros2 launch.
+
+    rviz2 first: where it is not installed launch gives up, and leaves alone what it has started before.
+    """
+    return LaunchDescription([*ARGUMENTS, rviz(), OpaqueFunction(function=depth_node)])

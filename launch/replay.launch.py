@@ -3,6 +3,7 @@
 Every argument of depth.launch.py can be given too.
 """
 
+import math
 import shutil
 from pathlib import Path
 
@@ -37,6 +38,22 @@ def has_ros2_bag() -> bool:
     return shutil.which("ros2") is not None
 
 
+def check_numbers(context: LaunchContext) -> None:
+    """Before anything is started: when launch gives up later, it leaves alone what runs already.
+
+    Raises:
+        ValueError: rate or delay is no number above (delay: or at) zero.
+    """
+    for name, least in (("rate", "above 0"), ("delay", "at least 0")):
+        text = LaunchConfiguration(name).perform(context)
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not (number > 0 or (number == 0 and name == "delay")) or math.isinf(number):
+            raise ValueError(f"{name} is {text!r}, expected a number, {least}")
+
+
 def player(context: LaunchContext) -> list[Action]:
     """`ros2 bag play` once the node has had time to load, else our own player, which waits until it has."""
     with_ros2_bag = has_ros2_bag()
@@ -65,4 +82,6 @@ def generate_launch_description() -> LaunchDescription:
         PythonLaunchDescriptionSource(str(Path(__file__).resolve().with_name("depth.launch.py"))),
         launch_arguments={"use_sim_time": "true"}.items(),
     )
-    return LaunchDescription([*ARGUMENTS, depth, OpaqueFunction(function=player)])
+    return LaunchDescription(
+        [*ARGUMENTS, OpaqueFunction(function=check_numbers), depth, OpaqueFunction(function=player)]
+    )

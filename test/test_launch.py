@@ -18,12 +18,13 @@ pytest.importorskip("launch.actions", reason="launch comes with a ROS 2 installa
 pytest.importorskip("launch_ros.actions", reason="launch_ros comes with a ROS 2 installation")
 
 from launch import LaunchContext, LaunchDescription, LaunchService
-from launch.actions import ExecuteProcess, IncludeLaunchDescription
+from launch.actions import ExecuteProcess, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import (
     PythonLaunchDescriptionSource,
     get_launch_description_from_python_launch_file,
 )
 from launch.utilities import perform_substitutions
+from launch_ros.actions import Node
 
 from defeat_ros.startup import module_command
 
@@ -186,6 +187,23 @@ def test_unknown_choice_is_refused(prefix: Prefix, argument: str) -> None:
 def test_a_parameter_file_that_is_not_there_is_refused(prefix: Prefix, tmp_path: Path) -> None:
     """launch itself warns and goes on, with the node's defaults."""
     assert run("depth.launch.py", params_file=str(tmp_path / "mien.yaml")) == 1
+    assert prefix.called("depth_node") is None
+
+
+def test_rviz_is_looked_for_before_the_node_starts(prefix: Prefix) -> None:
+    """Where there is no rviz2, launch gives up, and would leave a node that it has started alone."""
+    description = get_launch_description_from_python_launch_file(str(LAUNCH / "depth.launch.py"))
+    kinds = [type(entity) for entity in description.entities]
+    assert kinds.index(Node) < kinds.index(OpaqueFunction)
+    (prefix.folder / "share/ament_index/resource_index/packages/rviz2").unlink()
+    assert run("depth.launch.py", rviz="true") == 1
+    assert prefix.called("depth_node") is None
+
+
+@pytest.mark.parametrize("argument", ["rate=0", "rate=fast", "delay=soon", "delay=-1", "delay=inf"])
+def test_replay_refuses_what_is_no_number_before_it_starts_anything(prefix: Prefix, argument: str) -> None:
+    name, _, value = argument.partition("=")
+    assert run("replay.launch.py", bag="drive", **{name: value}) == 1
     assert prefix.called("depth_node") is None
 
 
