@@ -192,7 +192,7 @@ def soak_chart(
             axes.plot(hours, values, color=_rgb(color), label=label, linewidth=1.2)
         _axes(axes, name, "time, h", unit)
         axes.set_ylim(0, 1.15 * max((float(np.nanmax(values)) for values in series.values()), default=1.0) or 1.0)
-        axes.legend(loc="lower right", facecolor=_rgb(BACKGROUND), edgecolor=_rgb(MUTED), labelcolor=_rgb(INK))
+        axes.legend(loc="best", facecolor=_rgb(BACKGROUND), edgecolor=_rgb(MUTED), labelcolor=_rgb(INK))
     return _drawn(figure)
 
 
