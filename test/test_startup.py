@@ -87,3 +87,34 @@ def test_openvino_does_not_report_that_it_is_used():
 
     reporter = openvino_runtime.ov.tools.ovc.telemetry_utils.tm
     assert reporter.__name__ == "openvino.tools.ovc.telemetry_stub" and sys.modules["openvino_telemetry"] is None
+
+
+FAULTS = """
+import resource, sys
+from defeat_ros.startup import keep_memory
+if sys.argv[1] == "keep":
+    keep_memory()
+import numpy as np
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        frame = [np.ones((960, 1280), np.float32) for _ in range(6)]
+        del frame
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "confstr") or "glibc" not in (os.confstr("CS_GNU_LIBC_VERSION") or ""), reason="needs glibc"
+)
+def test_memory_of_images_is_kept_for_the_next_one():
+    def faults(how, **more):
+        environment = {name: value for name, value in os.environ.items() if "MALLOC" not in name} | more
+        run = [sys.executable, "-c", FAULTS, how]
+        return int(subprocess.run(run, capture_output=True, text=True, check=True, env=environment).stdout)
+
+    plain, users = faults("plain"), faults("keep", MALLOC_ARENA_MAX="2")
+    assert faults("keep") * 20 < plain, "each page is cleared once, not with each image"
+    assert users * 2 > plain, "the user's own setting is left alone"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,8 +25,8 @@ from defeat_ros.settings import changed
 UNLIMITED = 1.5
 """Times the engine's rate: more than the node can take."""
 READY_S = 600.0
-FRAMES, WARM_UP = 40, 10
-"""Of the engine alone."""
+PACED, WARM_UP = 20, 10
+"""Frames of the engine alone, at the rate of the load beside it."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class LiveTimes:
         size_hw: of the images.
         topics: that were subscribed to.
         loads: of the node, at rising rates; the last one is more than it can take.
-        engine_ms: median of one frame in the engine alone, ms, right before and after each load: machines change
-            their speed within minutes.
+        engine_ms: median of one frame in the engine alone at the same rate, ms, right before and after each load:
+            machines change their speed within minutes.
         engine_parts_ms: what its parts take, ms.
     """
 
@@ -74,10 +75,11 @@ class EngineTimer:
         self._count = 0
         self(WARM_UP)
 
-    def __call__(self, frames: int = FRAMES) -> float:
-        """Median time of a frame, s."""
-        spent = []
-        for _ in range(frames):
+    def __call__(self, frames: int, rate: float = math.inf) -> float:
+        """Median time of a frame, s; at a rate, Hz, as processors that wait in between are slower to begin."""
+        spent, start = list[float](), time.perf_counter()
+        for number in range(frames):
+            time.sleep(max(0.0, start + number / rate - time.perf_counter()))
             self._count += 1
             image = np.ascontiguousarray(self._pictures[self._count % 2])
             frame = Frame(image, self._count * 10**8, "camera", self._camera)
@@ -114,13 +116,12 @@ def time_live(
         processes = Processes(Path(folder) / "logs", own_domain())
         try:
             node = processes.start("node", "--ros-args", *node_parameters(changed(config)))
-            around = [timer()]
-            for rate in (*rates, None):
-                asked = [str(rate or UNLIMITED / around[-1]), "--seconds", str(seconds), "--topics", *topics]
+            for rate in (*rates, math.inf):
+                before = timer(PACED, rate)
+                asked = [str(min(rate, UNLIMITED / before)), "--seconds", str(seconds), "--topics", *topics]
                 size = [str(side) for side in size_hw[::-1]]
                 loads.append(_load(processes, "--rate", *asked, "--size", *size, "--pid", str(node.pid)))
-                around.append(timer())
-                engine.append(500.0 * (around[-2] + around[-1]))
+                engine.append(500.0 * (before + timer(PACED, rate)))
                 advance()
             processes.stop("node")
         finally:

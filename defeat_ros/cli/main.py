@@ -21,13 +21,14 @@ from defeat_ros.cli.soak import add_soak
 from defeat_ros.cli.train import add_export, add_train
 from defeat_ros.errors import DefeatError, shown
 from defeat_ros.progress import progress_bar
-from defeat_ros.startup import guard_umask, module_command
+from defeat_ros.startup import guard_umask, keep_memory, module_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command; see `defeat-ros --help`."""
     line = list(sys.argv[1:] if arguments is None else arguments)
     guard_umask()
+    keep_memory()
     try:
         if line[:1] == ["play"]:  # has a command line of its own
             return _play(line[1:])

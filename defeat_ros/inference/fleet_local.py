@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from defeat_ros.inference.cores import own_cores, share_cores
 from defeat_ros.inference.fleet import Event, Lost, Progress
 from defeat_ros.inference.fleet_job import Job, Orders, do_job
-from defeat_ros.startup import guard_umask, module_command
+from defeat_ros.startup import guard_umask, keep_memory, module_command
 
 PATIENCE_S = 10.0
 """Time for a worker to end when told to."""
@@ -131,6 +131,7 @@ class _Process:
 def main(handle: int, threads: int) -> None:
     """The life of a worker: bags come in on the line, progress and outcomes go out, until it breaks."""
     guard_umask()
+    keep_memory()
     line = Connection(handle)
     with own_cores(threads), contextlib.suppress(EOFError, OSError):
         while True:

@@ -24,7 +24,7 @@ from defeat_ros.errors import BackendError, ConfigError
 from defeat_ros.inference.cores import own_cores, share_cores
 from defeat_ros.inference.fleet import Event, Lost, Progress
 from defeat_ros.inference.fleet_job import Job, Orders, Outcome, do_job
-from defeat_ros.startup import guard_umask
+from defeat_ros.startup import guard_umask, keep_memory
 
 LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, LocalRayletDiedError, ObjectLostError)
 POLL_S = 0.3
@@ -130,6 +130,7 @@ def _connect(address: str) -> None:
 
 def _do_job(orders: Orders, job: Job, threads: int, board: Any) -> Outcome:
     guard_umask()
+    keep_memory()
     with own_cores(threads):
         return do_job(orders, job, lambda frames: board.write.remote(job.name, frames, os.getpid()))
 

@@ -226,7 +226,8 @@ class DepthNode(GuardedLifecycleNode):
             self._reporter.dropped("nobody_subscribed")
             return None
         try:
-            frame = camera.frame(arrival.data, arrival.stamp_ns)
+            with engine.costs.of("decode"):
+                frame = camera.frame(arrival.data, arrival.stamp_ns)
             return HalfDone(arrival, engine.perceive(frame, want), topics)
         except Exception as error:
             self._reporter.failed(error)
@@ -242,7 +243,8 @@ class DepthNode(GuardedLifecycleNode):
             self._reporter.warn(outputs.measure_by_tf())
             prediction = engine.conclude(half.perceived)
             self._reporter.warn(engine.measured.complaint(prediction.stamp_ns))
-            published = outputs.publish(prediction, half.topics)
+            with engine.costs.of("publish"):
+                published = outputs.publish(prediction, half.topics)
         except Exception as error:
             self._reporter.failed(error)
             return

@@ -16,6 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from defeat_ros.ros.dds import use_large_messages
 from defeat_ros.ros.security import check_security
+from defeat_ros.startup import keep_memory
 
 RCLError: type[Exception] = rclpy_implementation.RCLError
 LOOK_FOR_SIGNALS_S = 0.2
@@ -63,6 +64,7 @@ def ros_process(args: Sequence[str] | None = None, stop: threading.Event | None 
         SystemExit: the ROS arguments cannot be used, or all would go out unsecured though the environment asks for
             security; one line on stderr, status 1.
     """
+    keep_memory()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt if stop is None else lambda *_: stop.set())
     try:
