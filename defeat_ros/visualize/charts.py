@@ -164,8 +164,8 @@ def bench_chart(
         lines.plot(rate, engine, linestyle="--", color=_rgb(color), alpha=0.6, label=f"{name}, engine alone")
     lines.set_ylim(bottom=0)
     _axes(lines, "node end to end", "images sent, Hz", "latency, ms")
-    for axes in (bars, lines) if curves else (bars,):
-        axes.legend(loc="lower right", facecolor=_rgb(BACKGROUND), edgecolor=_rgb(MUTED), labelcolor=_rgb(INK))
+    for axes, corner in ((bars, "lower right"), (lines, "upper left"))[: 1 + bool(curves)]:
+        axes.legend(loc=corner, facecolor=_rgb(BACKGROUND), edgecolor=_rgb(MUTED), labelcolor=_rgb(INK))
     return _drawn(figure)
 
 
