@@ -218,9 +218,7 @@ def test_an_interrupt_ends_the_workers_and_keeps_complete_bags(drives, alone, we
     assert results(orders.folder) == {name: alone[name] for name in "ac"}
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'defeat_ros[ray]'"
-)
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install ray")
 def test_ray_does_the_same_and_survives_a_killed_worker(drives, alone, weights, tmp_path):
     from defeat_ros.inference.fleet_ray import RayWorkers
 
@@ -252,7 +250,7 @@ def test_mistakes_are_one_line(drives, weights, tmp_path, capsys, monkeypatch):
     with sole_user(out):
         assert "is being filled by another process" in failing(capsys, *command(weights, *two, out))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "pip install 'defeat_ros[ray]'" in failing(capsys, *command(weights, *two, out, "--ray", "local"))
+    assert "pip install ray" in failing(capsys, *command(weights, *two, out, "--ray", "local"))
 
 
 class FarWorkers:

@@ -115,7 +115,7 @@ def _process_many(options: argparse.Namespace) -> None:
     if options.workers is not None and options.workers < 1:
         raise ConfigError(f"--workers is {options.workers}, expected at least 1")
     if options.ray is not None and importlib.util.find_spec("ray") is None:
-        raise DefeatError(f"--ray {options.ray} needs Ray: pip install 'defeat_ros[ray]'")
+        raise DefeatError(f"--ray {options.ray} needs Ray: pip install ray")
     names = bag_names(options.bags)
     orders = give_orders(options.out, engine_config(options), options.topics or DEFAULT_TOPICS, options.odom_topic)
     started = time.monotonic()

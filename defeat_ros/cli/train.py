@@ -26,7 +26,9 @@ def add_train(add: Commands) -> None:
         "learn from your own recordings, without labels; the same command again goes on with an interrupted run",
     )
     train.add_argument("--config", type=Path, help="YAML of training parameters, see config/train.yaml")
-    source_help = "bag, video, image folder or KITTI drive to learn from; PATH=FILE names its intrinsics"
+    source_help = (
+        "bag, video, image folder or data set (docs/datasets.md) to learn from; PATH=FILE names its intrinsics"
+    )
     train.add_argument("--data", nargs="+", required=True, metavar="SOURCE", help=source_help)
     check_help = "recordings with true depth, measured every validate_every steps and at the end"
     train.add_argument("--validation", nargs="+", default=[], metavar="SOURCE", help=check_help)
@@ -68,7 +70,7 @@ def add_export(add: Commands) -> None:
 def _train(options: argparse.Namespace) -> int:
     missing = [name for name in ("lightning", "tensorboard") if importlib.util.find_spec(name) is None]
     if missing:
-        raise DefeatError(f"training needs {' and '.join(missing)}: pip install 'defeat_ros[train]'")
+        raise DefeatError(f"training needs {' and '.join(missing)}: pip install lightning tensorboard")
     from defeat_ros.training.config import load_train_config
     from defeat_ros.training.run import first_process, train
 
