@@ -21,7 +21,7 @@ from defeat_ros.inference import fleet, process
 from defeat_ros.inference.config import load_config
 from defeat_ros.inference.cores import own_cores, share_cores
 from defeat_ros.inference.fleet import Lost, Progress, give_orders, plan, run_fleet, sole_user
-from defeat_ros.inference.fleet_job import Job, Orders, Outcome, do_job
+from defeat_ros.inference.fleet_job import Job, Orders, Outcome, do_job, remove_partial
 from defeat_ros.inference.fleet_local import LocalWorkers
 from defeat_ros.inference.ledger import LedgerCounts
 from defeat_ros.inference.process import DEFAULT_TOPICS, process_bag
@@ -188,6 +188,8 @@ def test_killed_workers_lose_nothing_and_a_bag_that_kills_them_fails_alone(drive
         outcomes = {outcome.name: outcome for outcome in run_fleet(orders, jobs, LocalWorkers(orders, 2), killer)}
     lost = [(event.name, event.again) for event in killer.events if isinstance(event, Lost)]
     assert sorted(lost) == [("a", True), ("b", False), ("b", True), ("b", True)]
+    assert (orders.folder / ".partial-b").is_dir(), "what was done is kept: the same command may get further"
+    remove_partial(orders.folder, "b")
     assert results(orders.folder) == {"a": alone["a"], "c": alone["c"]}
     assert "3 workers died over it" in outcomes["b"].problem and "SIGKILL" in outcomes["b"].problem
     for name in "ac":

@@ -9,7 +9,7 @@ from defeat_ros.frame import ImageHealth, Odometry, Prediction, Scale
 from defeat_ros.inference.config import DepthConfig, DiagnosticsConfig, ScaleConfig
 from defeat_ros.inference.engine import EngineInfo
 from defeat_ros.inference.ledger import LedgerCounts
-from defeat_ros.ros.diagnostics import ERROR, OK, WARN, engine_status, frames_status, prediction_statuses
+from defeat_ros.ros.diagnostics import ERROR, OK, WARN, engine_status, frames_status, memory_values, prediction_statuses
 from defeat_ros.ros.meter import Meter
 from defeat_ros.ros.statistics import percentile
 
@@ -140,3 +140,12 @@ def test_scene_units_are_fine_where_they_were_asked_for():
 def test_percentiles_are_values_that_occurred():
     assert percentile([1.0, 2.0, 3.0, 4.0], 0.5) == 3.0
     assert percentile([1.0], 0.99) == 1.0
+
+
+def test_a_device_that_failed_costs_its_figure_and_not_the_node(monkeypatch):
+    def broken(device):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("torch.cuda.mem_get_info", broken)
+    told = memory_values("cuda:0")
+    assert list(told) == ["memory (MB)"] and float(told["memory (MB)"]) > 10

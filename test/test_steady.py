@@ -87,6 +87,29 @@ def test_a_frame_whose_motion_fails_is_one_too_and_the_next_begins_a_sequence(we
     assert engine(frame(3), ("odometry",)).restart is None
 
 
+def test_a_pose_net_that_fails_alone_leads_to_a_change_too(weights):
+    """The runs of the depth net in between, which are well, must not hide it."""
+
+    class Half:
+        name = device = precision = "half"
+
+        def run(self, image, earlier, want):
+            if "pose" in want:
+                raise BROKEN
+            return FakeBackend().run(image, earlier, want)
+
+    changes = []
+    backend = SteadyBackend(Half(), FakeBackend, FakeBackend, lambda *told: changes.append(told))
+    image = np.zeros((64, 96, 3), np.uint8)
+    for _ in range(FAILURES_BEFORE_CHANGE - 1):
+        backend.run(image, None, {"disp"})
+        with pytest.raises(BackendError, match="could not execute"):
+            backend.run(image, image, {"pose"})
+    assert not changes
+    backend.run(image, None, {"disp"})
+    assert backend.run(image, image, {"pose"}).translation is not None and len(changes) == 1
+
+
 def test_two_threads_whose_runs_fail_at_once_lead_to_one_change():
     both = threading.Barrier(2, timeout=10)
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from bag_tools import write_ros2
+import zstandard
+from bag_tools import COUNT, write_ros2
 from fuzz.bombs import bomb, bombed_mcap, bombed_ros1
 from fuzz.checkpoints import _Calls, _saved, raw_key_pickle
 from fuzz.pictures import pictures
@@ -170,6 +171,20 @@ def test_a_packed_bag_that_is_cut_is_read_as_far_as_it_goes(tmp_path: Path) -> N
     packed.write_bytes(packed.read_bytes()[:-1000])
     with BagReader(path) as bag:
         assert len(list(bag.messages({"/camera/image_raw"}))) > 20 and bag.lost
+
+
+@pytest.mark.parametrize("by_hand", [False, True], ids=["killed recorder", "unpacked by hand"])
+def test_files_are_packed_by_their_names_whatever_the_metadata_say(tmp_path: Path, by_hand: bool) -> None:
+    path = write_ros2(tmp_path / "bag", "mcap", "file")
+    packed = next(path.glob("*.zstd"))
+    if by_hand:
+        with packed.open("rb") as file:
+            packed.with_suffix("").write_bytes(zstandard.ZstdDecompressor().stream_reader(file).read())
+        packed.unlink()
+    else:
+        (path / "metadata.yaml").unlink()
+    with BagReader(path) as bag:
+        assert len(list(bag.messages({"/camera/image_raw"}))) == COUNT
 
 
 # Weight files

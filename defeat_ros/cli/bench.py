@@ -57,10 +57,10 @@ def _bench(options: argparse.Namespace) -> None:
     told = source.size_hw[::-1]
     report = Report(processor(), source.checkpoint.path.name, told, networks, tuple(lives), peak_memory_mb())
     facts = as_json(report)
-    if options.out is not None:
-        write_picture(options.out / "bench.png", picture(report))
     write(options.out, facts)
     show(options, facts, lambda: _tables(report))
+    if options.out is not None:  # last: it may fail for want of matplotlib
+        write_picture(options.out / "bench.png", picture(report))
 
 
 def _check(options: argparse.Namespace) -> None:

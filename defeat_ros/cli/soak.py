@@ -48,7 +48,7 @@ def _soak(options: argparse.Namespace) -> None:
     with progress_bar("soaking, s", round(seconds)) as advance:
         soak = run_soak(options.bag, topics, config, seconds, options.rate, options.topics, advance)
     told = soak.as_json()
-    if options.out is not None:
-        write_picture(options.out / "soak.png", soak_picture(soak))
     write(options.out, told)
     show(options, told, lambda: print_table(f"soak of {options.bag}", soak_rows(soak)))
+    if options.out is not None:  # last: it may fail for want of matplotlib
+        write_picture(options.out / "soak.png", soak_picture(soak))

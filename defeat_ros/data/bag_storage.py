@@ -60,15 +60,19 @@ def open_storages(path: Path) -> list[Storage]:
         return [_open_file(path, f"bag {path}")]
     files, packed = _listed_files(path)
     if not any(file.exists() for file in files):  # files that were renamed: the metadata tell of others
-        found = [file for pattern in ("*.mcap", "*.db3") for file in path.glob(pattern)]
+        found = [
+            file for end in (".mcap", ".db3") for pattern in (f"*{end}", f"*{end}.zstd") for file in path.glob(pattern)
+        ]
         files = sorted(found, key=natural_key)
     if not files:
         raise SourceError(f"{path} is not a bag: expected a directory with .mcap or .db3 files, or a .bag file")
     opened: list[Storage] = []
     try:
-        if packed == "file":
-            opened.append(unpacked := UnpackedFiles(files))
-            files = unpacked.paths
+        # By their names, not by the metadata: a killed recorder leaves none, and some unpack what is there by hand.
+        if whole := [file for file in files if file.suffix == ".zstd"]:
+            opened.append(unpacked := UnpackedFiles(whole))
+            places = dict(zip(whole, unpacked.paths, strict=True))
+            files = [places.get(file, file) for file in files]
         for file in files:
             part = _open_part(file)
             opened.append(UnpackedMessages(part) if packed == "message" and not isinstance(part, Unusable) else part)

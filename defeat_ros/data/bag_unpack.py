@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -112,18 +113,18 @@ def _unpack_file(source: Path, target: Path) -> None:
     size = source.stat().st_size
     most = min(max(MAX_SMALL_FILE, MAX_FILE_RATIO * size), shutil.disk_usage(target.parent).free // 2)
     written = 0
-    with source.open("rb") as packed, target.open("wb") as file:
-        reader = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
-        try:
-            while piece := reader.read(_PIECE):
-                written += len(piece)
-                if written > most:
-                    raise SourceError(f"{source.name} of {size:,} bytes unpacks to more than {most:,}, too much here")
-                file.write(piece)
-        except zstandard.ZstdError:  # cut or damaged: what came out so far may be read
-            return
-        except OSError as error:
-            raise SourceError(f"{source.name} cannot be unpacked: {error.strerror}") from None
+    try:
+        with source.open("rb") as packed, target.open("wb") as file:
+            reader = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
+            with contextlib.suppress(zstandard.ZstdError):  # cut or damaged: what came out so far may be read
+                while piece := reader.read(_PIECE):
+                    written += len(piece)
+                    if written > most:
+                        told = f"{source.name} of {size:,} bytes unpacks to more than {most:,}"
+                        raise SourceError(f"{told}, too much here")
+                    file.write(piece)
+    except OSError as error:
+        raise SourceError(f"{source.name} cannot be unpacked: {error.strerror}") from None
 
 
 class UnpackedMessages:

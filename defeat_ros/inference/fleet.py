@@ -192,7 +192,8 @@ def run_fleet(
                         on_event(end)
                         continue
                     on_event(replace(end, again=False))
-                    end = Outcome(job.name, problem=f"{losses[job.name]} workers died over it, the last: {end.reason}")
+                    problem = f"{losses[job.name]} workers died over it, the last: {end.reason}"
+                    end = Outcome(job.name, problem=problem, unfinished=True)  # the same command may get further
                 outcomes.append(_seen(orders, end))
                 on_event(outcomes[-1])
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -107,13 +108,16 @@ def engine_status(name: str, info: Any | None, costs: Mapping[str, float], probl
 
 
 def memory_values(device: str) -> dict[str, str]:
-    """Memory of this process and of its device, MB."""
-    told = {"memory (MB)": f"{memory_mb(os.getpid()):.0f}"}
+    """Memory of this process and of its device, MB; a figure that cannot be read, as of a failed device, is left out."""
+    told = dict[str, str]()
+    with contextlib.suppress(OSError, StopIteration):
+        told["memory (MB)"] = f"{memory_mb(os.getpid()):.0f}"
     if device.startswith("cuda"):
         import torch
 
-        free, total = torch.cuda.mem_get_info(device)
-        told["device memory (MB)"] = f"{(total - free) / 1e6:.0f} of {total / 1e6:.0f}"
+        with contextlib.suppress(RuntimeError):
+            free, total = torch.cuda.mem_get_info(device)
+            told["device memory (MB)"] = f"{(total - free) / 1e6:.0f} of {total / 1e6:.0f}"
     return told
 
 

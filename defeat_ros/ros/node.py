@@ -220,7 +220,7 @@ class DepthNode(GuardedLifecycleNode):
         want = outputs.wanted(topics)
         problem = getattr(engine, "features_problem", None)
         if problem and "features" in want:
-            self._reporter.warn(f"features are not published: {problem}")
+            self._reporter.warn("features", f"features are not published: {problem}")
             want -= {"features"}
         if not want:
             self._reporter.dropped("nobody_subscribed")
@@ -240,9 +240,9 @@ class DepthNode(GuardedLifecycleNode):
         outputs, engine = self._outputs, self._engine
         assert outputs is not None and engine is not None
         try:
-            self._reporter.warn(outputs.measure_by_tf())
+            self._reporter.warn("tf", outputs.measure_by_tf())
             prediction = engine.conclude(half.perceived)
-            self._reporter.warn(engine.measured.complaint(prediction.stamp_ns))
+            self._reporter.warn("odometry", engine.measured.complaint(prediction.stamp_ns))
             with engine.costs.of("publish"):
                 published = outputs.publish(prediction, half.topics)
         except Exception as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +20,7 @@ from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.ledger import Ledger
 from defeat_ros.ros.diagnostics import diagnostic_array, engine_status, frames_status, prediction_statuses
 from defeat_ros.ros.meter import Meter
+from defeat_ros.ros.process import RCLError
 
 NO_IMAGE = np.zeros((1, 1, 3), np.uint8)
 REPEAT_WARNING_S = 30.0
@@ -45,6 +48,7 @@ class Reporter:
         self.config = DepthConfig()
         self._latest: Prediction | None = None
         self._problem: str | None = None
+        self._warned: dict[str, float] = {}
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
 
     def restart(self) -> None:
@@ -102,10 +106,12 @@ class Reporter:
         for line in engine.news():
             self._node.get_logger().warning(line)
 
-    def warn(self, problem: str | None) -> None:
-        """Tell the user, not too often; None: nothing."""
-        if problem:
-            self._node.get_logger().warning(problem, throttle_duration_sec=REPEAT_WARNING_S)
+    def warn(self, kind: str, problem: str | None) -> None:
+        """Tell the user, of each kind of problem not too often; None: nothing."""
+        now = time.monotonic()
+        if problem and now - self._warned.get(kind, -REPEAT_WARNING_S) >= REPEAT_WARNING_S:
+            self._warned[kind] = now  # rclpy's own throttle knows lines of code, not problems
+            self._node.get_logger().warning(problem)
 
     def publish(self) -> None:
         """Say it on /diagnostics, stamped by the node's clock."""
@@ -123,4 +129,5 @@ class Reporter:
 
     def flush(self) -> None:
         """Wait a moment until the last word has been heard."""
-        self._diagnostics.wait_for_all_acked(Duration(seconds=1.0))
+        with contextlib.suppress(RCLError):  # not every middleware can
+            self._diagnostics.wait_for_all_acked(Duration(seconds=1.0))

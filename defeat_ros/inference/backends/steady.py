@@ -6,6 +6,7 @@ import contextlib
 import gc
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 
 import numpy as np
@@ -49,7 +50,7 @@ class SteadyBackend:
         self._take(backend)
         self._lock = threading.Lock()  # of what follows; held while another backend is made
         self._made = 0
-        self._failures = 0
+        self._failures: Counter[bool] = Counter()  # in a row, of the pose net and of the others: one may fail alone
         self._good_runs = PROVEN_RUNS
         self._tried_s = float("-inf")
 
@@ -63,12 +64,12 @@ class SteadyBackend:
         Raises:
             BackendError: it failed; the next frame may be luckier.
         """
-        backend, made = self._backend, self._made
+        backend, made, kind = self._backend, self._made, "pose" in want
         try:
             output = backend.run(image, earlier, want)
         except Exception as error:  # whatever a runtime raises
-            return self._after(error, made, lambda other: other.run(image, earlier, want))
-        self._failures = 0
+            return self._after(error, made, kind, lambda other: other.run(image, earlier, want))
+        self._failures[kind] = 0
         self._good_runs += 1
         return output
 
@@ -76,7 +77,7 @@ class SteadyBackend:
         self._backend = backend
         self.name, self.device, self.precision = backend.name, backend.device, backend.precision
 
-    def _after(self, error: Exception, made: int, run: Callable[[Backend], NetworkOutput]) -> NetworkOutput:
+    def _after(self, error: Exception, made: int, kind: bool, run: Callable[[Backend], NetworkOutput]) -> NetworkOutput:
         """The same run once more where there is hope."""
         with self._lock:
             if made != self._made:  # another thread's run failed too, and has led to a change already
@@ -87,13 +88,13 @@ class SteadyBackend:
                 with contextlib.suppress(Exception):  # then as below
                     return run(self._backend)
                 return self._change(f"{what} ran out of memory ({_words(error)})", [self._plain], run)
-            self._failures += 1
+            self._failures[kind] += 1
             problem = f"{what} failed: {_words(error)}"
-            if self._failures < FAILURES_BEFORE_CHANGE or time.monotonic() - self._tried_s < PATIENCE_S:
+            if self._failures[kind] < FAILURES_BEFORE_CHANGE or time.monotonic() - self._tried_s < PATIENCE_S:
                 raise BackendError(problem) from error
             proven = self._good_runs >= PROVEN_RUNS
             makers = [self._again, self._plain] if proven else [self._plain]
-            return self._change(f"{what} failed {self._failures} times in a row ({_words(error)})", makers, run)
+            return self._change(f"{what} failed {self._failures[kind]} times in a row ({_words(error)})", makers, run)
 
     def _change(
         self, problem: str, makers: list[Callable[[], Backend]], run: Callable[[Backend], NetworkOutput]
@@ -108,7 +109,8 @@ class SteadyBackend:
                 continue
             self._take(backend)
             self._made += 1
-            self._failures, self._good_runs = 0, 0
+            self._failures.clear()
+            self._good_runs = 0
             self._tried_s = time.monotonic()
             how = "made anew" if make is self._again else "the plain one"
             self._changed(backend, f"{how}: {problem}", f"{problem}; goes on with {_called(backend)}, {how}")
