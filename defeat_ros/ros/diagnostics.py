@@ -108,7 +108,7 @@ def engine_status(name: str, info: Any | None, costs: Mapping[str, float], probl
 
 
 def memory_values(device: str) -> dict[str, str]:
-    """Memory of this process and of its device, MB; a figure that cannot be read, as of a failed device, is left out."""
+    """Memory of this process and of its device, MB; a figure that cannot be read (the device failed) is left out."""
     told = dict[str, str]()
     with contextlib.suppress(OSError, StopIteration):
         told["memory (MB)"] = f"{memory_mb(os.getpid()):.0f}"
