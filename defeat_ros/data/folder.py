@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,17 +147,7 @@ class FolderSource(FrameSource):
 
     def items(self) -> Iterator[SourceItem]:
         """Every image with its time, also those of no use."""
-        last = None
-        for file, stamp in self._chosen:
-            try:
-                frame = self._frame(file, stamp)
-                if last is not None and stamp <= last:
-                    raise FrameError(f"{file} is not later than the image before it", "time_backwards")
-            except (MessageError, FrameError) as error:
-                yield SourceItem(file.name, stamp, None, error.reason, file)
-            else:
-                last = stamp
-                yield SourceItem(file.name, stamp, frame, file=file)
+        return items_in_time(self._chosen, self._frame)
 
     def _frame(self, file: Path, stamp_ns: int) -> Frame:
         image = read_image(file)
@@ -185,6 +175,26 @@ class FolderSource(FrameSource):
                 continue
             return height, width
         raise SourceError(f"none of the {len(self.files)} images in {path} can be read")
+
+
+def items_in_time(files: Iterable[tuple[Path, int]], read: Callable[[Path, int], Frame]) -> Iterator[SourceItem]:
+    """Every image with its time, also those of no use, and those that are not later than the one before.
+
+    Args:
+        files: with their stamps, ns.
+        read: makes the frame; MessageError or FrameError say why there is none.
+    """
+    last = None
+    for file, stamp in files:
+        try:
+            frame = read(file, stamp)
+            if last is not None and stamp <= last:
+                raise FrameError(f"{file} is not later than the image before it", "time_backwards")
+        except (MessageError, FrameError) as error:
+            yield SourceItem(file.name, stamp, None, error.reason, file)
+        else:
+            last = stamp
+            yield SourceItem(file.name, stamp, frame, file=file)
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from defeat_ros.data.folder import FrameSource, SourceItem, Thinner, read_image
-from defeat_ros.errors import FrameError, MessageError, SourceError
+from defeat_ros.data.folder import FrameSource, SourceItem, Thinner, items_in_time, read_image
+from defeat_ros.errors import FrameError, SourceError
 from defeat_ros.frame import CameraIntrinsics, Frame
 from defeat_ros.geometry import BODY_FROM_OPTICAL, invert
 
@@ -105,17 +105,7 @@ class ListedImages(FrameSource):
 
     def items(self) -> Iterator[SourceItem]:
         """Every image with its time, also those of no use."""
-        last = None
-        for file, stamp in self._chosen:
-            try:
-                frame = self._frame(file, stamp, self.intrinsics)
-                if last is not None and stamp <= last:
-                    raise FrameError(f"{file} is not later than the image before it", "time_backwards")
-            except (MessageError, FrameError) as error:
-                yield SourceItem(file.name, stamp, None, error.reason, file)
-            else:
-                last = stamp
-                yield SourceItem(file.name, stamp, frame, file=file)
+        return items_in_time(self._chosen, lambda file, stamp: self._frame(file, stamp, self.intrinsics))
 
     def _frame(self, file: Path, stamp_ns: int, camera: CameraIntrinsics | None) -> Frame:
         image = self._read(file)

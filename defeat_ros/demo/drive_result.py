@@ -71,6 +71,11 @@ def images_by_stamp(path: Path, topic: str, read: Callable[[Any], np.ndarray]) -
         return {stamp_from_message(message): read(message) for message in decoded}
 
 
+def confidence_levels(message: Any) -> np.ndarray:
+    """A confidence image as grey levels (H, W) uint8, 255 for 1."""
+    return (255.0 * np.clip(depth_from_message(message), 0.0, 1.0)).astype(np.uint8)
+
+
 def points_from_message(cloud: Any) -> np.ndarray:
     """The points (N, 3) float32 of a cloud of ours, m: x, y and z are its first fields."""
     return np.frombuffer(bytes(cloud.data), np.float32).reshape(-1, cloud.point_step // 4)[:, :3]

@@ -11,8 +11,14 @@ import av
 import cv2
 import numpy as np
 
-from defeat_ros.data.messages import depth_from_message, image_from_message
-from defeat_ros.demo.drive_result import DriveResult, images_by_stamp, odometry_alignment, points_from_message
+from defeat_ros.data.messages import image_from_message
+from defeat_ros.demo.drive_result import (
+    DriveResult,
+    confidence_levels,
+    images_by_stamp,
+    odometry_alignment,
+    points_from_message,
+)
 from defeat_ros.inference.config import PointsConfig
 from defeat_ros.inference.pictures import write_picture
 from defeat_ros.visualize import ACCENT, BACKGROUND, TRUTH, captioned, points_above, trajectory
@@ -62,8 +68,7 @@ def preview_frames(result: DriveResult, trained: bool, camera_height_m: float) -
 
 
 def _confidence_colors(message: Any) -> np.ndarray:
-    level = (255.0 * np.clip(depth_from_message(message), 0.0, 1.0)).astype(np.uint8)
-    return cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_BONE), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(cv2.applyColorMap(confidence_levels(message), cv2.COLORMAP_BONE), cv2.COLOR_BGR2RGB)
 
 
 def _cloud_picture(size_hw: tuple[int, int], camera_height_m: float) -> Callable[[Any], np.ndarray]:

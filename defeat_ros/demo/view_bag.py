@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from defeat_ros.data.bag import BagReader, BagWriter, bag_messages
-from defeat_ros.data.messages import depth_from_message, image_from_message, stamp_from_message
+from defeat_ros.data.messages import image_from_message, stamp_from_message
 from defeat_ros.data.truth import pose_from_odometry
-from defeat_ros.demo.drive_result import DriveResult
+from defeat_ros.demo.drive_result import DriveResult, confidence_levels
 
 PICTURES = ("/camera/image_raw", "/depth/color", "/depth/confidence", "/features/color")
 AS_THEY_ARE = ("/camera/camera_info", "/depth/points", "/odom", "/diagnostics", "/truth/odom")
@@ -41,17 +39,11 @@ def _messages(source: BagReader) -> Iterator[tuple[str, Any, int]]:
         if hasattr(decoded, "header"):  # the scale has none: it goes with the depth before it
             stamp_ns = stamp_from_message(decoded)
         if message.topic in PICTURES:
-            picture = _picture(message.topic, decoded)
+            read = confidence_levels if message.topic == "/depth/confidence" else image_from_message
             frame_id = str(decoded.header.frame_id)
-            yield message.topic, make.compressed_image(picture, stamp_ns=stamp_ns, frame_id=frame_id), stamp_ns
+            yield message.topic, make.compressed_image(read(decoded), stamp_ns=stamp_ns, frame_id=frame_id), stamp_ns
             continue
         yield message.topic, decoded, stamp_ns
         if message.topic == "/odom":
             step = (str(decoded.header.frame_id), str(decoded.child_frame_id), pose_from_odometry(decoded)[1])
             yield "/tf", make.transforms([step], stamp_ns=stamp_ns), stamp_ns
-
-
-def _picture(topic: str, message: Any) -> np.ndarray:
-    if topic == "/depth/confidence":
-        return (255.0 * np.clip(depth_from_message(message), 0.0, 1.0)).astype(np.uint8)
-    return image_from_message(message)
