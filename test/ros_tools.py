@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import itertools
 import os
 import queue
@@ -39,11 +40,14 @@ _domains = itertools.count(os.getpid() * 7)
 _held: dict[int, Any] = {}
 """Lock files by domain: runs beside this one stay on others, else each would hear the other's nodes."""
 HELD = 25
+_rounds = itertools.count()
 
 
 def new_domain() -> int:
     """A ROS domain of 1 to 100 (below the ports that Linux gives to clients) that this run did not use lately."""
     if len(_held) == HELD:
+        if next(_rounds) % HELD == 0:
+            gc.collect()  # a destroyed lifecycle node is in cycles: until collected, others still discover its services
         oldest = next(iter(_held))
         _held[oldest] = _held.pop(oldest)
         return oldest
