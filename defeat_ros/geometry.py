@@ -37,7 +37,8 @@ def rotation_from_vector(vector: np.ndarray) -> np.ndarray:
         return np.eye(3)
     x, y, z = np.asarray(vector, np.float64) / angle
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * (cross @ cross)
+    rotation: np.ndarray = np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * (cross @ cross)
+    return rotation
 
 
 def vector_from_rotation(rotation: np.ndarray) -> np.ndarray:
@@ -47,14 +48,16 @@ def vector_from_rotation(rotation: np.ndarray) -> np.ndarray:
     )
     sine, cosine = np.linalg.norm(twice_sine) / 2.0, (np.trace(rotation) - 1.0) / 2.0
     angle = np.arctan2(sine, cosine)
+    vector: np.ndarray
     if sine > 1e-6:
-        return twice_sine * (angle / (2.0 * sine))
-    if cosine > 0:
-        return twice_sine / 2.0
-    # Half a turn: the axis is the eigenvector of R + 1, read from its largest column.
-    outer = (rotation + np.eye(3)) / 2.0
-    column = int(np.argmax(np.diag(outer)))
-    return outer[:, column] / np.linalg.norm(outer[:, column]) * angle
+        vector = twice_sine * (angle / (2.0 * sine))
+    elif cosine > 0:
+        vector = twice_sine / 2.0
+    else:  # half a turn: the axis is the eigenvector of R + 1, read from its largest column
+        outer = (rotation + np.eye(3)) / 2.0
+        column = int(np.argmax(np.diag(outer)))
+        vector = outer[:, column] / np.linalg.norm(outer[:, column]) * angle
+    return vector
 
 
 def quaternion_from_rotation(rotation: np.ndarray) -> tuple[float, float, float, float]:

@@ -50,7 +50,7 @@ def resize_nearest(values: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(np.intp) for new, old in zip(size_hw, values.shape, strict=True)
     )
-    return values[rows[:, None], columns]
+    return np.asarray(values[rows[:, None], columns])
 
 
 def to_tensor(images: np.ndarray | torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
@@ -66,7 +66,8 @@ def to_tensor(images: np.ndarray | torch.Tensor, device: torch.device | str = "c
 def unit_features(features: np.ndarray) -> np.ndarray:
     """Scale (H, W, C) to unit length over C; zero vectors stay zero."""
     length = np.sqrt(np.einsum("hwc,hwc->hw", features, features))[..., None]
-    return features / np.maximum(length, 1e-12)
+    unit: np.ndarray = features / np.maximum(length, 1e-12)
+    return unit
 
 
 class Rectifier:
@@ -105,4 +106,4 @@ class Rectifier:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Rectify (H, W, 3) uint8; what the camera never saw is black."""
-        return cv2.remap(image, self._map1, self._map2, cv2.INTER_LINEAR)
+        return np.asarray(cv2.remap(image, self._map1, self._map2, cv2.INTER_LINEAR))

@@ -43,21 +43,20 @@ class _Chunk:
         return made
 
 
-class _Reopened(McapWriter):
-    """rosbags' writer on a file that is there already."""
-
-    def __init__(self, file: Path, size: int, chunks: list[_Chunk]) -> None:
-        with TemporaryDirectory() as scratch:  # rosbags only knows how to begin a file
-            super().__init__(Path(scratch), CompressionMode.NONE)
-            self.abort()
-        self.path = file
-        self.bio: BinaryIO = file.open("r+b")
-        self.bio.truncate(size)
-        self.bio.seek(size)
-        self.chunks = [chunk.record() for chunk in chunks]
-        filled = [chunk for chunk in chunks if chunk.counts]
-        self.message_start_time = min((chunk.stamps[0] for chunk in filled), default=2**63 - 1)
-        self.message_end_time = max((chunk.stamps[1] for chunk in filled), default=0)
+def _storage(file: Path, size: int, chunks: list[_Chunk]) -> McapWriter:
+    """rosbags' writer of a file that is there already."""
+    with TemporaryDirectory() as scratch:  # rosbags only knows how to begin a file
+        storage = McapWriter(Path(scratch), CompressionMode.NONE)
+        storage.abort()
+    storage.path = file
+    storage.bio = file.open("r+b")
+    storage.bio.truncate(size)
+    storage.bio.seek(size)
+    storage.chunks = [chunk.record() for chunk in chunks]
+    filled = [chunk for chunk in chunks if chunk.counts]
+    storage.message_start_time = min((chunk.stamps[0] for chunk in filled), default=2**63 - 1)
+    storage.message_end_time = max((chunk.stamps[1] for chunk in filled), default=0)
+    return storage
 
 
 def reopen(path: Path, size: int) -> tuple[Writer, list[int]]:
@@ -82,7 +81,7 @@ def reopen(path: Path, size: int) -> tuple[Writer, list[int]]:
     (path / "metadata.yaml").unlink(missing_ok=True)  # until it is finished again
     writer = Writer(path / "none", version=8, storage_plugin=StoragePlugin.MCAP)  # takes new paths only
     writer.path, writer.metapath = path, path / "metadata.yaml"
-    storage = _Reopened(file, size, chunks)
+    storage = _storage(file, size, chunks)
     writer.storage = storage
     writer.min_timestamp, writer.max_timestamp = storage.message_start_time, storage.message_end_time
     channels = {channel for chunk in chunks for channel in chunk.counts}

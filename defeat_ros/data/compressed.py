@@ -57,7 +57,7 @@ def decode_file(data: bytes, flags: int) -> np.ndarray:
     """
     width, height = check_header(data)
     try:
-        array = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        array: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise MessageError(f"{width}x{height} image cannot be decoded: {error.err}", "decode_failed") from None
     if array is None or array.dtype not in (np.uint8, np.uint16):

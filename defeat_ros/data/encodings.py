@@ -133,7 +133,7 @@ def _eight_bit(array: np.ndarray) -> np.ndarray:
 
 def _convert(array: np.ndarray, code: int, what: str) -> np.ndarray:
     try:
-        return cv2.cvtColor(np.ascontiguousarray(array), code)
+        return np.asarray(cv2.cvtColor(np.ascontiguousarray(array), code))
     except cv2.error as error:
         size = f"{array.shape[1]}x{array.shape[0]}"
         raise MessageError(f"{what} image of {size} cannot be converted: {error.err}", "decode_failed") from None
@@ -148,7 +148,8 @@ def _planar(array: np.ndarray, name: str) -> np.ndarray:
         chroma = array[height:].reshape(height, width, 2).astype(np.float32) - 128.0
         u, v = chroma[..., 0], chroma[..., 1]
         rgb = np.stack([luma + 1.596 * v, luma - 0.813 * v - 0.391 * u, luma + 2.018 * u], axis=-1)
-        return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+        levels: np.ndarray = np.clip(np.rint(rgb), 0, 255)
+        return levels.astype(np.uint8)
     if height % 2 or width % 2:
         raise MessageError(f"size of an {name} image is {width}x{height}, expected even numbers", "bad_size")
     return _convert(array, cv2.COLOR_YUV2RGB_NV12 if name == "nv12" else cv2.COLOR_YUV2RGB_NV21, name)

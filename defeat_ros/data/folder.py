@@ -207,7 +207,7 @@ def read_image(path: Path) -> np.ndarray:
     if path.suffix.lower() in (".png", ".jpg", ".jpeg") or kind_of(data) in ("jpeg", "png"):
         return decode_image(data, path.suffix[1:])
     array = decode_file(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    return cv2.cvtColor(array, cv2.COLOR_BGR2RGB)
+    return np.asarray(cv2.cvtColor(array, cv2.COLOR_BGR2RGB))
 
 
 def natural_key(path: Path) -> list[tuple[int, int, str]]:

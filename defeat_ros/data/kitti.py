@@ -91,7 +91,8 @@ class KittiRawTruth(_KittiTruth):
     def _from_lidar(self) -> np.ndarray:
         cameras = read_calibration(self._calibration("calib_cam_to_cam.txt"))
         rectified = transform(cameras.rotation("R_rect_00"), np.zeros(3)) @ self._rigid("calib_velo_to_cam.txt")
-        return _offset(cameras.numbers(f"P_rect_{self._camera}", (3, 4))) @ rectified
+        camera_from_lidar: np.ndarray = _offset(cameras.numbers(f"P_rect_{self._camera}", (3, 4))) @ rectified
+        return camera_from_lidar
 
     def _find_poses(self) -> None:
         camera_from_imu = self._from_lidar() @ self._rigid("calib_imu_to_velo.txt")

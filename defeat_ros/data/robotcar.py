@@ -170,7 +170,7 @@ class RobotCarSource(ListedImages):
             raise MessageError(f"image {file} is {pixels.shape} {pixels.dtype}, expected an 8 bit mosaic or RGB")
         if self._maps is None or image.shape[:2] != self._maps[0].shape:
             return image
-        return cv2.remap(image, *self._maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        return np.asarray(cv2.remap(image, *self._maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT))
 
     def _first_size(self, files: list[Path]) -> tuple[int, int]:
         for file in files:

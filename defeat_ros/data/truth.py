@@ -103,7 +103,7 @@ class PoseTrack:
         if after == len(self.stamps_ns):
             return None
         if self.stamps_ns[after] == stamp_ns:
-            return self.poses[after].copy()
+            return np.array(self.poses[after])
         before = after - 1
         if before < 0:
             return None

@@ -73,7 +73,8 @@ def images_by_stamp(path: Path, topic: str, read: Callable[[Any], np.ndarray]) -
 
 def confidence_levels(message: Any) -> np.ndarray:
     """A confidence image as grey levels (H, W) uint8, 255 for 1."""
-    return (255.0 * np.clip(depth_from_message(message), 0.0, 1.0)).astype(np.uint8)
+    levels: np.ndarray = 255.0 * np.clip(depth_from_message(message), 0.0, 1.0)
+    return levels.astype(np.uint8)
 
 
 def points_from_message(cloud: Any) -> np.ndarray:

@@ -68,7 +68,8 @@ def preview_frames(result: DriveResult, trained: bool, camera_height_m: float) -
 
 
 def _confidence_colors(message: Any) -> np.ndarray:
-    return cv2.cvtColor(cv2.applyColorMap(confidence_levels(message), cv2.COLORMAP_BONE), cv2.COLOR_BGR2RGB)
+    colors = cv2.applyColorMap(confidence_levels(message), cv2.COLORMAP_BONE)
+    return np.asarray(cv2.cvtColor(colors, cv2.COLOR_BGR2RGB))
 
 
 def _cloud_picture(size_hw: tuple[int, int], camera_height_m: float) -> Callable[[Any], np.ndarray]:

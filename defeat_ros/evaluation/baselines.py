@@ -53,4 +53,4 @@ class Baselines:
         """(N, levels) counts to medians (N,), m: the middle of the level in which the median lies."""
         total = counts.cumsum(axis=1)
         level = (total * 2 >= total[:, -1:]).argmax(axis=1)
-        return np.sqrt(self._edges[level] * self._edges[level + 1])
+        return np.asarray(np.sqrt(self._edges[level] * self._edges[level + 1]))

@@ -49,7 +49,7 @@ class ConfidenceScores:
             return float("nan")
         wanted = kept * count[-1]
         # The last bin is taken in part: within it pixels are as good as each other.
-        return float(np.interp(wanted, [0.0, *count], [0.0, *error])) / wanted
+        return float(np.interp(wanted, [0.0, *count], [0.0, *error]) / wanted)
 
     def calibration(self) -> list[tuple[float, float, int]]:
         """Stated and measured rightness, and the number of pixels, of bins of the confidence."""

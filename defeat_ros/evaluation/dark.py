@@ -37,4 +37,5 @@ def darken(image: np.ndarray, severity: int, generator: np.random.Generator) -> 
     photons = _PHOTONS[severity - 1]
     shot = generator.poisson((curve * photons)[image]) / photons
     noisy = np.clip(shot, 0.0, 1.0) + generator.normal(scale=_READ_NOISE[severity - 1], size=image.shape)
-    return (np.clip(noisy, 0.0, 1.0) * 255.0).astype(np.uint8)
+    darkened: np.ndarray = np.clip(noisy, 0.0, 1.0) * 255.0
+    return darkened.astype(np.uint8)

@@ -38,7 +38,7 @@ def comparable(
     if crop not in CROPS:
         raise ConfigError(f"crop is {crop!r}, expected one of {', '.join(CROPS)}")
     with np.errstate(invalid="ignore"):
-        valid = np.isfinite(truth) & (truth > min_m) & (truth < max_m)
+        valid: np.ndarray = np.isfinite(truth) & (truth > min_m) & (truth < max_m)
     return valid & garg_crop((truth.shape[0], truth.shape[1])) if crop == "garg" else valid
 
 

@@ -26,7 +26,8 @@ class Alignment:
 
     def apply(self, points: np.ndarray) -> np.ndarray:
         """Bring points (N, 3) of the estimate into the frame of the truth."""
-        return self.scale * points @ self.rotation.T + self.translation
+        moved: np.ndarray = self.scale * points @ self.rotation.T + self.translation
+        return moved
 
 
 def align(estimate: np.ndarray, truth: np.ndarray, with_scale: bool) -> Alignment:
@@ -59,7 +60,8 @@ def ate_rmse(estimate: np.ndarray, truth: np.ndarray, with_scale: bool) -> float
 
 def position_errors(estimate: np.ndarray, truth: np.ndarray, with_scale: bool) -> np.ndarray:
     """Distance of each position from the truth after alignment; (N, 3) both to (N,), m."""
-    return np.linalg.norm(align(estimate, truth, with_scale).apply(estimate) - truth, axis=1)
+    distances: np.ndarray = np.linalg.norm(align(estimate, truth, with_scale).apply(estimate) - truth, axis=1)
+    return distances
 
 
 def steps(poses: np.ndarray) -> np.ndarray:

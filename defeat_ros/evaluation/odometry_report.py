@@ -117,7 +117,7 @@ def figure(report: Mapping[str, Any], path: Sequence[str]) -> float | None:
     value: Any = report
     for name in path:
         value = value[name]
-    return value
+    return None if value is None else float(value)
 
 
 def curves(matched: Matched) -> dict[str, np.ndarray]:

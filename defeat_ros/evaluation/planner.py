@@ -48,7 +48,7 @@ def _distance(grid: np.ndarray) -> np.ndarray:
     """From each cell to the nearest one that is set, cells."""
     if not grid.any():
         return np.full(grid.shape, np.inf)
-    return cv2.distanceTransform((~grid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(cv2.distanceTransform((~grid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
 
 
 @dataclass

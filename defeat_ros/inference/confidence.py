@@ -155,7 +155,7 @@ class Seen:
     @functools.cached_property
     def blurred(self) -> np.ndarray:
         """The image, float32, without its noise; it serves the frame after this one too."""
-        return cv2.GaussianBlur(self.image.astype(np.float32), (0, 0), 1.0)
+        return np.asarray(cv2.GaussianBlur(self.image.astype(np.float32), (0, 0), 1.0))
 
 
 class ConfidenceEstimator:
@@ -259,19 +259,19 @@ def right(depth: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 def _mean(image: np.ndarray) -> np.ndarray:
     """Of the channels (H, W, 3) float32, as (H, W); ten times as fast as numpy's."""
-    return cv2.transform(image, np.full((1, 3), 1 / 3, np.float32))
+    return np.asarray(cv2.transform(image, np.full((1, 3), 1 / 3, np.float32)))
 
 
 def _maximum(image: np.ndarray) -> np.ndarray:
     """Of the channels (H, W, 3), as (H, W)."""
     red, green, blue = cv2.split(image)
-    return cv2.max(cv2.max(red, green), blue)
+    return np.asarray(cv2.max(cv2.max(red, green), blue))
 
 
 def _spread(log_depth: np.ndarray, side_px: int) -> np.ndarray:
     window = np.ones((side_px, side_px), np.uint8)
-    return np.clip(cv2.dilate(log_depth, window) - cv2.erode(log_depth, window), 0.0, 2.0)
+    return np.asarray(np.clip(cv2.dilate(log_depth, window) - cv2.erode(log_depth, window), 0.0, 2.0))
 
 
 def _sample(values: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return cv2.remap(values, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.remap(values, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))

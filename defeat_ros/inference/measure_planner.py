@@ -154,7 +154,7 @@ def _add_grid(
         near, true_near = known & (guess < 2 * RANGE_M), known & (gt > 0) & (gt < 2 * RANGE_M)
 
     def points(chosen: np.ndarray, values: np.ndarray) -> np.ndarray:
-        return (rays[chosen] * values[chosen, None]) @ mount[:3, :3].T + [0.0, 0.0, mount[2, 3]]
+        return np.asarray((rays[chosen] * values[chosen, None]) @ mount[:3, :3].T + [0.0, 0.0, mount[2, 3]])
 
     grid.add(
         points(near, guess), sure[::GRID_STRIDE, ::GRID_STRIDE][near], np.isposinf(gt[near]), points(true_near, gt)

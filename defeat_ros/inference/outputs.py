@@ -149,7 +149,8 @@ class OutputComposer:
 
     def odom_from_base(self, odometry: Odometry) -> np.ndarray:
         """Pose of the base (4, 4) in the odometry frame, which is where the base stood at the start or reset."""
-        return self.base_from_camera @ odometry.odom_from_camera @ invert(self.base_from_camera)
+        pose: np.ndarray = self.base_from_camera @ odometry.odom_from_camera @ invert(self.base_from_camera)
+        return pose
 
     def _odometry(self, odometry: Odometry, stamp_ns: int) -> Any:
         mount = self.base_from_camera

@@ -125,11 +125,11 @@ def _read_mask(name: str) -> np.ndarray:
         raise ConfigError(f"{what}: {error}") from None
     if (mask > 0).all():
         raise ConfigError(f"parameter 'hood_mask' is '{name}', which covers the whole image: nothing would be left")
-    return mask == 0
+    return np.asarray(mask == 0)
 
 
 def _resized(seen: np.ndarray | None, size_hw: tuple[int, int]) -> np.ndarray | None:
     if seen is None or seen.shape == size_hw:
         return seen
     # By area, so that a thin part of the mask reaches every pixel that it touches.
-    return cv2.resize(seen.astype(np.float32), size_hw[::-1], interpolation=cv2.INTER_AREA) > 0.999
+    return np.asarray(cv2.resize(seen.astype(np.float32), size_hw[::-1], interpolation=cv2.INTER_AREA) > 0.999)

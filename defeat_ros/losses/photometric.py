@@ -151,7 +151,7 @@ def photometric_error(images: Tensor, target: Target, ssim_weight: float = 0.85)
         raise FrameError(f"images and target are {shapes}, expected (S * B, C, H, W) and (B, C, H, W)")
     planes = (part.flatten(0, 1) for part in (goal, target.mean, target.square))
     stacked = images.contiguous().view(-1, goal.shape[0] * goal.shape[1], *goal.shape[2:])
-    error = _Error.apply(stacked, *planes, ssim_weight)
+    error: Tensor = _Error.apply(stacked, *planes, ssim_weight)
     return error.view(-1, *goal.shape).mean(2)
 
 

@@ -56,5 +56,5 @@ def track_loss(
     landed = project(points.flatten(0, 1), nearness, K.repeat(supports, 1, 1), support_from_target.flatten(0, 1))
     squared = (landed - seen.flatten(0, 1)).square().sum(-1) * (REFERENCE_WIDTH / size_hw[1]) ** 2
     error = (squared + SMOOTH_PX**2).sqrt() - SMOOTH_PX
-    robust = error / (1 + error / OUTLIER_PX)
+    robust: Tensor = error / (1 + error / OUTLIER_PX)
     return (robust * known.flatten(0, 1)).sum() / known.sum().clamp(min=1)

@@ -90,7 +90,7 @@ class DepthNode(GuardedLifecycleNode):
         if not self._settings.autostart:
             return True
         done = TransitionCallbackReturn.SUCCESS
-        return self.trigger_configure() == done and self.trigger_activate() == done
+        return bool(self.trigger_configure() == done and self.trigger_activate() == done)
 
     def bring_down(self) -> None:
         """Finish the frame in hand and say where all went, while ROS is still up."""

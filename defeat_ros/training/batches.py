@@ -108,7 +108,7 @@ def _balanced(lengths: np.ndarray) -> np.ndarray:
     """As many draws as there are samples, in proportion to the square roots of the lengths, at least one each."""
     roots = np.sqrt(lengths)
     exact = lengths.sum() * roots / roots.sum()
-    shares = np.maximum(1, np.floor(exact)).astype(np.int64)
+    shares: np.ndarray = np.maximum(1, np.floor(exact)).astype(np.int64)
     missing = int(lengths.sum() - shares.sum())
     if missing > 0:
         shares[np.argsort(-(exact - shares), kind="stable")[:missing]] += 1

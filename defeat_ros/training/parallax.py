@@ -129,7 +129,8 @@ def parallax(first: View, second: View, width: int, size_hw: tuple[int, int] | N
 def _resized(matches: np.ndarray, old_hw: tuple[int, ...], new_hw: tuple[int, ...]) -> np.ndarray:
     """Matches (N, 4) in the pixels of another size, whose centres are whole numbers."""
     factor = np.array([new_hw[1] / old_hw[1], new_hw[0] / old_hw[0]] * 2)
-    return ((matches + 0.5) * factor - 0.5).astype(np.float32)
+    resized: np.ndarray = (matches + 0.5) * factor - 0.5
+    return resized.astype(np.float32)
 
 
 def _track(first: View, second: View) -> tuple[np.ndarray, np.ndarray]:
@@ -147,7 +148,8 @@ def _track(first: View, second: View) -> tuple[np.ndarray, np.ndarray]:
 def _bearings(points: np.ndarray, camera: CameraIntrinsics) -> np.ndarray:
     """Directions (N, 3) of unit length of pixels (N, 2)."""
     directions = rays(points, camera)
-    return directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    bearings: np.ndarray = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    return bearings
 
 
 def _unturned(first: np.ndarray, second: np.ndarray, floor: float) -> np.ndarray:

@@ -29,7 +29,7 @@ def error_colors(relative: np.ndarray, worst: float = WORST_SHOWN) -> np.ndarray
     """
     known = np.isfinite(relative)
     levels = np.clip(np.where(known, relative, 0.0) * (255.0 / worst), 0, 255).astype(np.uint8)
-    colors = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+    colors: np.ndarray = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
     colors[~known] = NOTHING
     return colors
 
@@ -121,7 +121,7 @@ def _resized(image: np.ndarray, size_hw: tuple[int, int], shrink: int) -> np.nda
         if image.shape[1] > size_hw[1]
         else (cv2.INTER_NEAREST if shrink == cv2.INTER_NEAREST else cv2.INTER_CUBIC)
     )
-    return cv2.resize(image, size_hw[::-1], interpolation=way)
+    return np.asarray(cv2.resize(image, size_hw[::-1], interpolation=way))
 
 
 def _points(colors: np.ndarray, where: np.ndarray, backdrop: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ def depth_colors(depth: np.ndarray, nearest: float | None = None) -> np.ndarray:
         top = float(np.percentile(sample, 95)) if sample.size else 1.0
     levels = np.clip(np.where(known, nearness, 0.0) * (255.0 / max(top, 1e-12)), 0.0, 255.0).astype(np.uint8)
     levels[close] = 255
-    colors = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_MAGMA), cv2.COLOR_BGR2RGB)
+    colors: np.ndarray = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_MAGMA), cv2.COLOR_BGR2RGB)
     colors[np.isnan(depth)] = (70, 70, 70)
     return colors
 
@@ -83,7 +83,7 @@ def _aligned(axes: np.ndarray, before: np.ndarray | None) -> np.ndarray:
     """Reorder and flip eigenvectors (columns) to follow those of the frame before."""
     if before is None:
         signs = np.sign(axes[np.argmax(np.abs(axes), axis=0), np.arange(axes.shape[1])])
-        return axes * signs
+        return np.asarray(axes * signs)
     likeness = before.T @ axes
     order: list[int] = []
     for row in np.abs(likeness):

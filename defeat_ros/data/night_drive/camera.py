@@ -52,7 +52,8 @@ def bloom(radiance: np.ndarray, sources: np.ndarray, night: bool, slant: float, 
     if night and smear > 0:
         bright = np.maximum(small - 3.0, 0.0)
         glare += 0.10 * smear * cv2.filter2D(bright, -1, _line(17 * scale, slant), borderType=cv2.BORDER_CONSTANT)
-    return image + cv2.resize(glare, (width, height), interpolation=cv2.INTER_LINEAR)
+    bloomed: np.ndarray = image + cv2.resize(glare, (width, height), interpolation=cv2.INTER_LINEAR)
+    return bloomed
 
 
 def _line(length: float, slant: float) -> np.ndarray:
@@ -60,8 +61,9 @@ def _line(length: float, slant: float) -> np.ndarray:
     half = max(int(length), 2)
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64)
     along, across = x * math.cos(slant) + y * math.sin(slant), y * math.cos(slant) - x * math.sin(slant)
-    kernel = np.exp(-np.abs(along) / (0.35 * half)) * np.exp(-((across / 0.7) ** 2))
-    return (kernel / kernel.sum()).astype(np.float32)
+    kernel: np.ndarray = np.exp(-np.abs(along) / (0.35 * half)) * np.exp(-((across / 0.7) ** 2))
+    kernel /= kernel.sum()
+    return kernel.astype(np.float32)
 
 
 def _splat(image: np.ndarray, u: float, v: float, radius: float, strength: np.ndarray) -> None:

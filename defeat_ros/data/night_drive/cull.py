@@ -50,7 +50,9 @@ def corner(shape: np.ndarray, k: int) -> tuple[float, float, float]:
 
 
 @device
-def screen_box(shape: np.ndarray, pose: np.ndarray, lens: np.ndarray, corners: np.ndarray) -> tuple:
+def screen_box(
+    shape: np.ndarray, pose: np.ndarray, lens: np.ndarray, corners: np.ndarray
+) -> tuple[float, float, float, float]:
     """Bounds of a shape in the image: left, right, top, bottom (px); empty when it is behind."""
     behind = 0
     for k in range(8):
@@ -81,7 +83,9 @@ def screen_box(shape: np.ndarray, pose: np.ndarray, lens: np.ndarray, corners: n
 
 
 @allocating
-def tiles(shapes: np.ndarray, pose: np.ndarray, lens: np.ndarray, width: int, height: int) -> tuple:
+def tiles(
+    shapes: np.ndarray, pose: np.ndarray, lens: np.ndarray, width: int, height: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Shapes by tile, in the order they have (nearest first): starts (tiles + 1) and items."""
     columns, rows = (width + TILE - 1) // TILE, (height + TILE - 1) // TILE
     n = shapes.shape[0]
@@ -115,7 +119,7 @@ def tiles(shapes: np.ndarray, pose: np.ndarray, lens: np.ndarray, width: int, he
 
 
 @device
-def _cell_box(shape: np.ndarray, x0: float, y0: float) -> tuple:
+def _cell_box(shape: np.ndarray, x0: float, y0: float) -> tuple[int, int, int, int, float]:
     """Cells that a shape's bounding box covers, first and last column and row, and the height it reaches."""
     low_x, high_x, low_y, high_y, top = 1e30, -1e30, 1e30, -1e30, -1e30
     for k in range(8):
@@ -141,7 +145,7 @@ def _ball(shape: np.ndarray, ball: np.ndarray) -> None:
 
 
 @allocating
-def light_cells(lights: np.ndarray, g: np.ndarray) -> tuple:
+def light_cells(lights: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lights by cell of the ground, in the order they have: starts (cells + 1) and items."""
     size, cell, x0, y0 = T.GLOW_SIZE, T.GLOW_CELL, g[T.G_SHADE_X], g[T.G_SHADE_Y]
     starts = np.zeros(size * size + 1, np.int64)
@@ -159,7 +163,7 @@ def light_cells(lights: np.ndarray, g: np.ndarray) -> tuple:
 
 
 @allocating
-def shade_cells(shapes: np.ndarray, g: np.ndarray) -> tuple:
+def shade_cells(shapes: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Shapes by cell of the ground: starts (cells + 1), items, a ball about each item, and the height of each cell."""
     size, x0, y0 = T.SHADE_SIZE, g[T.G_SHADE_X], g[T.G_SHADE_Y]
     starts = np.zeros(size * size + 1, np.int64)

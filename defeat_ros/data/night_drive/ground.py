@@ -67,7 +67,7 @@ def ground_height(s: float, road: np.ndarray) -> float:
     """Height of the road, m, at s from its first sample."""
     i = min(max(int(s), 0), road.shape[0] - 2)
     f = min(max(s - i, 0.0), 1.0)
-    return road[i, 5] + (road[i + 1, 5] - road[i, 5]) * f
+    return float(road[i, 5] + (road[i + 1, 5] - road[i, 5]) * f)
 
 
 @device

@@ -14,6 +14,9 @@ BOX, CYLINDER, WHEEL = T.BOX, T.CYLINDER, T.WHEEL
 FRONT, REAR, LEFT, RIGHT, TOP, BOTTOM, ROUND = T.FRONT, T.REAR, T.LEFT, T.RIGHT, T.TOP, T.BOTTOM, T.ROUND
 LEAF, FENCE, HEDGE = T.LEAF, T.FENCE, T.HEDGE
 
+Span = tuple[float, float, int, int]
+"""Where a ray is inside: first and last t, and the faces there; nowhere when the first is not below the last."""
+
 
 @device
 def solid(shape: np.ndarray, face: int, x: float, y: float, z: float) -> bool:
@@ -25,7 +28,7 @@ def solid(shape: np.ndarray, face: int, x: float, y: float, z: float) -> bool:
     if material == HEDGE:
         if z < shape[T.H] - 0.25:
             return True
-        return noise3(x * 6.0, y * 6.0, z * 6.0, seed) > 0.3 + (z - shape[T.H] + 0.25) * 1.6
+        return bool(noise3(x * 6.0, y * 6.0, z * 6.0, seed) > 0.3 + (z - shape[T.H] + 0.25) * 1.6)
     along = x if (face in (LEFT, RIGHT)) else y
     if face in (TOP, BOTTOM):
         return False
@@ -36,7 +39,7 @@ def solid(shape: np.ndarray, face: int, x: float, y: float, z: float) -> bool:
 
 
 @device
-def _half_space(num: float, den: float, face: int, t0: float, t1: float, f0: int, f1: int) -> tuple:
+def _half_space(num: float, den: float, face: int, t0: float, t1: float, f0: int, f1: int) -> Span:
     """Clip the ray's interval by one plane: num - t * den >= 0 is inside."""
     if den > 1e-12:
         t = num / den
@@ -52,7 +55,7 @@ def _half_space(num: float, den: float, face: int, t0: float, t1: float, f0: int
 
 
 @device
-def _box(shape: np.ndarray, x: float, y: float, z: float, u: float, v: float, w: float) -> tuple:
+def _box(shape: np.ndarray, x: float, y: float, z: float, u: float, v: float, w: float) -> Span:
     t0, t1, f0, f1 = -1e30, 1e30, 0, 0
     hx, hy, h = shape[T.HX], shape[T.HY], shape[T.H]
     front, rear, side = shape[T.T_FRONT] / h, shape[T.T_REAR] / h, shape[T.T_SIDE] / h
@@ -69,7 +72,7 @@ def _box(shape: np.ndarray, x: float, y: float, z: float, u: float, v: float, w:
 
 
 @device
-def _tube(radius: float, a: float, b: float, c: float, p: float, q: float, r: float, low: float, high: float) -> tuple:
+def _tube(radius: float, a: float, b: float, c: float, p: float, q: float, r: float, low: float, high: float) -> Span:
     """A capped cylinder about the third axis, from `low` to `high` along it."""
     t0, t1, f0, f1 = -1e30, 1e30, ROUND, ROUND
     qa = p * p + q * q
@@ -88,7 +91,7 @@ def _tube(radius: float, a: float, b: float, c: float, p: float, q: float, r: fl
 
 
 @device
-def _ellipsoid(shape: np.ndarray, x: float, y: float, z: float, u: float, v: float, w: float) -> tuple:
+def _ellipsoid(shape: np.ndarray, x: float, y: float, z: float, u: float, v: float, w: float) -> Span:
     ax, ay, az = 1.0 / shape[T.HX], 1.0 / shape[T.HY], 1.0 / shape[T.H]
     x, y, z, u, v, w = x * ax, y * ay, z * az, u * ax, v * ay, w * az
     qa = u * u + v * v + w * w

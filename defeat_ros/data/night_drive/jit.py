@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from numba import njit
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # Loops written with prange only: every np.zeros made parallel as well would cost time to compile and to start.
 _PRANGE = {"prange": True} | dict.fromkeys(
@@ -27,23 +29,27 @@ def sources_digest() -> int:
     return int.from_bytes(digest.digest()[:6], "little")
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: F) -> F:
     """Compile an entry point on first use, its `prange` loops in parallel, cached where a directory is writable."""
+    dispatcher: F
     try:
-        return njit(function, cache=True, parallel=_PRANGE, error_model="numpy")
+        dispatcher = njit(function, cache=True, parallel=_PRANGE, error_model="numpy")
     except RuntimeError:  # numba found no directory to cache in: a read-only installation without a home
-        return njit(function, parallel=_PRANGE, error_model="numpy")
+        dispatcher = njit(function, parallel=_PRANGE, error_model="numpy")
+    return dispatcher
 
 
-def device(function: Callable[..., Any]) -> Callable[..., Any]:
+def device(function: F) -> F:
     """A function that only compiled code calls and that allocates nothing.
 
     Without numba's runtime no arrays are reference counted: two threads that count the same few arrays at every call
     would fight over those counters. Without wrappers for callers from Python there is less to compile.
     """
-    return njit(function, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    dispatcher: F = njit(function, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return dispatcher
 
 
-def allocating(function: Callable[..., Any]) -> Callable[..., Any]:
+def allocating(function: F) -> F:
     """A function that only compiled code calls and that returns new arrays."""
-    return njit(function, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    dispatcher: F = njit(function, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return dispatcher

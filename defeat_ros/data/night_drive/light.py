@@ -12,6 +12,7 @@ from defeat_ros.data.night_drive.jit import device
 from defeat_ros.data.night_drive.noise import noise2, step
 
 Colour = tuple[float, float, float]
+Arrays = tuple[np.ndarray, ...]
 
 
 @device
@@ -45,7 +46,7 @@ def sky(x: float, y: float, z: float, g: np.ndarray) -> Colour:
 
 @device
 def occluded(x: float, y: float, z: float, dx: float, dy: float, dz: float, reach: float, shapes: np.ndarray,
-             cells: tuple, g: np.ndarray) -> bool:  # fmt: skip
+             cells: Arrays, g: np.ndarray) -> bool:  # fmt: skip
     """Whether a shape lies on the way from a point along a unit direction, up to `reach` metres away."""
     starts, items, balls, tops = cells
     cell, size = T.SHADE_CELL, T.SHADE_SIZE
@@ -145,7 +146,7 @@ def _headlights(x: float, y: float, z: float, nx: float, ny: float, nz: float, r
 
 @device
 def day_light(x: float, y: float, z: float, nx: float, ny: float, nz: float, share: float, shapes: np.ndarray,
-              cells: tuple, g: np.ndarray) -> Colour:  # fmt: skip
+              cells: Arrays, g: np.ndarray) -> Colour:  # fmt: skip
     """Irradiance from sky and sun; `share` of the sky is seen from the point."""
     level = (0.6 + 0.4 * nz) * share
     r, gr, b = g[T.G_AMB_R] * level, g[T.G_AMB_G] * level, g[T.G_AMB_B] * level
@@ -158,8 +159,8 @@ def day_light(x: float, y: float, z: float, nx: float, ny: float, nz: float, sha
 
 @device
 def night_light(x: float, y: float, z: float, nx: float, ny: float, nz: float, vx: float, vy: float, vz: float,
-                wet: float, ground: bool, distance: float, lights: np.ndarray, near: tuple, shapes: np.ndarray,
-                cells: tuple, g: np.ndarray) -> tuple:  # fmt: skip
+                wet: float, ground: bool, distance: float, lights: np.ndarray, near: Arrays, shapes: np.ndarray,
+                cells: Arrays, g: np.ndarray) -> tuple[float, float, float, float, float, float, float]:  # fmt: skip
     """Irradiance (3), light mirrored by a wet surface (3) and what a retro-reflector would send back at a point.
 
     It is seen along the unit direction v; `near` are the lights by cell.

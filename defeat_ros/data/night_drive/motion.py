@@ -70,4 +70,5 @@ def rotation(roll: float, pitch: float, yaw: float) -> np.ndarray:
     about_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
     about_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
     about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1.0]])
-    return about_z @ about_y @ about_x
+    turned: np.ndarray = about_z @ about_y @ about_x
+    return turned

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numba import prange
@@ -21,7 +20,7 @@ from defeat_ros.data.night_drive.ground import (
 )
 from defeat_ros.data.night_drive.intersect import hit_shape, normal_at
 from defeat_ros.data.night_drive.jit import compiled, device, sources_digest
-from defeat_ros.data.night_drive.light import contact, day_light, night_light, sky
+from defeat_ros.data.night_drive.light import Arrays, contact, day_light, night_light, sky
 from defeat_ros.data.night_drive.materials import surface
 from defeat_ros.data.night_drive.noise import noise2
 
@@ -33,7 +32,7 @@ SAMPLES = np.array([[0, 0], [-0.32, -0.18], [0.32, -0.18], [0.0, 0.36]])
 
 @device
 def _shade(shape: np.ndarray, face: int, s: float, d: float, x: float, y: float, z: float, vx: float, vy: float,
-           vz: float, distance: float, scene: tuple, mode: int,
+           vz: float, distance: float, scene: Arrays, mode: int,
            kept: np.ndarray) -> tuple[float, float, float]:  # fmt: skip
     """Radiance of the surface at (x, y, z) towards the eye; v is the unit direction of sight.
 
@@ -107,7 +106,7 @@ def _shade(shape: np.ndarray, face: int, s: float, d: float, x: float, y: float,
 
 @device
 def _sample(u: float, v: float, pose: np.ndarray, lens: np.ndarray, low: int, high: int, order: np.ndarray,
-            near: np.ndarray, scene: tuple, mode: int, known: int,
+            near: np.ndarray, scene: Arrays, mode: int, known: int,
             kept: np.ndarray) -> tuple[float, float, float, float, int]:  # fmt: skip
     """What is seen at image point (u, v): radiance (3), depth, and a number for the surface.
 
@@ -178,8 +177,8 @@ def _steady(light: np.ndarray, label: np.ndarray, row: int, column: int, floor: 
 
 
 @device
-def _row(row: int, phase: int, seen: tuple, starts: np.ndarray, order: np.ndarray, near: np.ndarray,
-         pose: np.ndarray, lens: np.ndarray, scene: tuple, colour: np.ndarray, depth: np.ndarray) -> None:  # fmt: skip
+def _row(row: int, phase: int, seen: Arrays, starts: np.ndarray, order: np.ndarray, near: np.ndarray,
+         pose: np.ndarray, lens: np.ndarray, scene: Arrays, colour: np.ndarray, depth: np.ndarray) -> None:  # fmt: skip
     """One row of the image: phase 0 takes the sample in the middle of every pixel, phase 1 adds more at edges.
 
     The first samples' colour, surface and light are `seen`.
@@ -209,8 +208,10 @@ def _row(row: int, phase: int, seen: tuple, starts: np.ndarray, order: np.ndarra
         colour[row, column, 0], colour[row, column, 1], colour[row, column, 2] = sr * share, sg * share, sb * share
 
 
-def _make(version: int) -> Callable[..., Any]:
-    def render(shapes, near, lights, blobs, junctions, road, window, pose, lens, g, smooth, colour, depth):  # type: ignore[no-untyped-def]
+def _make(version: int) -> Callable[..., None]:
+    def render(shapes: np.ndarray, near: np.ndarray, lights: np.ndarray, blobs: np.ndarray, junctions: np.ndarray,
+               road: np.ndarray, window: np.ndarray, pose: np.ndarray, lens: np.ndarray, g: np.ndarray, smooth: bool,
+               colour: np.ndarray, depth: np.ndarray) -> None:  # fmt: skip
         height, width = depth.shape
         grid = np.zeros((T.GRID_SIZE, T.GRID_SIZE), np.int64)
         nearest_samples(road, g[T.G_GRID_X], g[T.G_GRID_Y], window[0], window[1], grid)

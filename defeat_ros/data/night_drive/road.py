@@ -49,28 +49,33 @@ class Road:
     def heading(self, s: np.ndarray | float) -> np.ndarray:
         """Direction of the road at s, rad."""
         s = np.asarray(s, dtype=np.float64)[..., None]
-        return (self._amplitudes * np.sin(self._waves * s + self._phases)).sum(-1)
+        heading: np.ndarray = (self._amplitudes * np.sin(self._waves * s + self._phases)).sum(-1)
+        return heading
 
     def curvature(self, s: np.ndarray | float) -> np.ndarray:
         """Change of heading per metre, positive to the left, 1/m."""
         s = np.asarray(s, dtype=np.float64)[..., None]
-        return (self._amplitudes * self._waves * np.cos(self._waves * s + self._phases)).sum(-1)
+        bend: np.ndarray = (self._amplitudes * self._waves * np.cos(self._waves * s + self._phases)).sum(-1)
+        return bend
 
     def elevation(self, s: np.ndarray | float) -> np.ndarray:
         """Height of the road at s, m; across the road the ground is level."""
         s = np.asarray(s, dtype=np.float64)[..., None]
-        return (self._heights * np.sin(self._swells * s + self._rise)).sum(-1)
+        height: np.ndarray = (self._heights * np.sin(self._swells * s + self._rise)).sum(-1)
+        return height
 
     def slope(self, s: np.ndarray | float) -> np.ndarray:
         """Change of elevation per metre."""
         s = np.asarray(s, dtype=np.float64)[..., None]
-        return (self._heights * self._swells * np.cos(self._swells * s + self._rise)).sum(-1)
+        slope: np.ndarray = (self._heights * self._swells * np.cos(self._swells * s + self._rise)).sum(-1)
+        return slope
 
     def nearest(self, points: np.ndarray) -> np.ndarray:
         """s (N,) of the points of the centre line that are nearest to points (N, 2), m."""
         i = ((points[:, None] - self.table[None, :, :2]) ** 2).sum(-1).argmin(1)
         x, y, c, s = self.table[i, :4].T
-        return self.start + i * STEP + (points[:, 0] - x) * c + (points[:, 1] - y) * s
+        along: np.ndarray = self.start + i * STEP + (points[:, 0] - x) * c + (points[:, 1] - y) * s
+        return along
 
     def pose(self, s: float, d: float = 0.0) -> tuple[float, float, float]:
         """Position x, y (m) and heading (rad) of the point d metres left of the centre line at s."""

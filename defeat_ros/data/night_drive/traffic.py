@@ -124,7 +124,9 @@ class Traffic:
                         self.movers.append(Mover(car.rows, s, speed, offset, car=car))
                     s += car.length / 2 + (rng.uniform(2, 6) if plan.queue else rng.uniform(8, 40))
 
-    def at(self, t: float, road: Road, ego: EgoMotion, behind: float, ahead: float, night: bool) -> tuple:
+    def at(
+        self, t: float, road: Road, ego: EgoMotion, behind: float, ahead: float, night: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Shapes (N, SHAPE_COLUMNS), lights (L, LIGHT_COLUMNS) and footprints (C, 6) between two places at time t."""
         shapes, lights, blobs = [np.zeros((0, T.SHAPE_COLUMNS))], [np.zeros((0, T.LIGHT_COLUMNS))], [np.zeros((0, 6))]
         for mover in self.movers:

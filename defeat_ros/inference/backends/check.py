@@ -128,4 +128,5 @@ def compare(
 
 def _cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
-    return np.einsum("...c,...c->...", one, other) / np.maximum(lengths, 1e-12)
+    cosines: np.ndarray = np.einsum("...c,...c->...", one, other) / np.maximum(lengths, 1e-12)
+    return cosines
