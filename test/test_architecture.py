@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "defeat_ros"
 # Each layer may import its own and those above; names are modules or packages below defeat_ros.
 LAYERS = [
     {"errors", "frame", "settings", "progress", "resources", "files", "startup", "untrusted"},
-    {"geometry", "warp", "checkpoint", "checkpoint_pickle", "visualize"}
+    {"geometry", "warp", "checkpoint", "visualize"}
     | {"data.messages", "data.compose", "data.encodings", "data.compressed", "data.image_headers"},
     {"preprocess", "networks", "losses", "data", "evaluation"},
     {"inference", "training"},

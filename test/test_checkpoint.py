@@ -11,10 +11,11 @@ from collections import OrderedDict
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
-from defeat_ros import checkpoint as module
-from defeat_ros.checkpoint import read_checkpoint, write_checkpoint, write_published
+from defeat_ros.checkpoint.reading import read_checkpoint
+from defeat_ros.checkpoint.writing import write_checkpoint, write_published
 from defeat_ros.errors import BackendError, CheckpointError, OutputError
 
 OPTIONS = {"num_layers": 18, "scales": [0, 1, 2, 3], "spp_branches": None, "activation": "relu", "norm": True}
@@ -300,11 +301,11 @@ def test_wrong_key_lists_what_there_is(tmp_path):
 def test_damaged_metadata(tmp_path, field):
     for value in ("{", "[1]", "x" * 10):
         metadata = {"options": "{}", "provenance": "{}", "format_version": "1", field: value}
-        _refused(_file(tmp_path, module.safetensors.torch.save(_state(), metadata)))
+        _refused(_file(tmp_path, safetensors.torch.save(_state(), metadata)))
 
 
 def test_format_of_the_future(tmp_path):
-    path = _file(tmp_path, module.safetensors.torch.save(_state(), {"format_version": "2"}))
+    path = _file(tmp_path, safetensors.torch.save(_state(), {"format_version": "2"}))
     assert "version 2" in _refused(path)
 
 

@@ -11,7 +11,7 @@ import dataset_trees as trees
 import numpy as np
 import pytest
 
-from defeat_ros.cli.main import _parser, main
+from defeat_ros.cli.main import command_line, main
 from defeat_ros.data.bag import BagReader
 from defeat_ros.data.recording import Recording, open_recording
 from defeat_ros.data.sources import convert
@@ -117,7 +117,7 @@ def test_documented_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
         words = [
             word for given in command for word in (sorted(map(str, Path().glob(given))) if "*" in given else [given])
         ]
-        options = _parser().parse_args(words)
+        options = command_line().parse_args(words)
         for source in getattr(options, "sources", None) or getattr(options, "data", None) or [options.source]:
             path, _, camera = str(source).partition("=")
             frames = [item.frame for item in open_recording(path, intrinsics=camera or None)]

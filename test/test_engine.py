@@ -392,7 +392,7 @@ def test_doubt_about_the_scale_grows_with_the_path():
 def test_a_path_in_units_does_not_go_on_in_metres():
     run = engine(scale={"mode": "odometry"})
     units = [run(frame(i)).odometry for i in range(3)][-1]
-    run._scales.measure_motion(2.0, 1.0, 10**18)
+    run._surroundings._scales.measure_motion(2.0, 1.0, 10**18)
     metres = run(frame(3)).odometry
     assert metres.segment == units.segment + 1 and np.diag(metres.pose_covariance).min() >= np.pi**2
     np.testing.assert_array_equal(metres.odom_from_camera, units.odom_from_camera)
@@ -402,11 +402,11 @@ def test_another_lens_starts_the_road_anew():
     run = engine()
     camera = CameraIntrinsics(50.0, 50.0, 32.0, 24.0, 64, 48)
     run(frame(0, intrinsics=camera))
-    level = run._look.level
+    level = run._surroundings._look.level
     run(frame(1, intrinsics=CameraIntrinsics(50.01, 50.0, 32.0, 24.0, 64, 48)))
-    assert run._look.level is level, "a calibration that jitters is the same lens"
+    assert run._surroundings._look.level is level, "a calibration that jitters is the same lens"
     run(frame(2, intrinsics=CameraIntrinsics(80.0, 80.0, 32.0, 24.0, 64, 48)))
-    assert run._look.level is not level
+    assert run._surroundings._look.level is not level
 
 
 def test_only_the_scale_costs_no_confidence():

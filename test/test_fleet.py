@@ -179,6 +179,17 @@ def test_going_on_keeps_what_is_complete(by_two, drives, alone, weights, tmp_pat
     assert "made with confidence_min 0.5, expected 0.4" in failing(capsys, *line, "--set", "confidence_min=0.4")
 
 
+def test_what_another_version_left_is_made_anew(drives, alone, weights, tmp_path, monkeypatch):
+    orders = orders_for(tmp_path / "out", weights)
+    orders.folder.mkdir(exist_ok=True)
+    half_done(drives / "b", orders.folder / ".partial-b" / "1-1" / "b", weights, 30)
+    monkeypatch.setattr(DepthEngine, "REMEMBERED", DepthEngine.REMEMBERED[:2])
+    jobs, _ = plan(orders, [drives / "b"])
+    with own_cores(1):
+        assert [do_job(orders, job).problem for job in jobs] == [""]
+    assert results(orders.folder) == {"b": alone["b"]}
+
+
 def test_killed_workers_lose_nothing_and_a_bag_that_kills_them_fails_alone(drives, alone, weights, tmp_path):
     orders = orders_for(tmp_path / "out", weights)
     killer = Killer({"a": 1, "b": 3})

@@ -13,7 +13,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 from ros_tools import new_domain
 
 from defeat_ros import CameraIntrinsics, DeFeatNet, DepthEngine
-from defeat_ros.checkpoint import write_published
+from defeat_ros.checkpoint.writing import write_published
 from defeat_ros.data.bag import BagReader, BagWriter, bag_messages
 from defeat_ros.data.messages import depth_from_message, stamp_from_message
 from defeat_ros.data.night_drive import DriveConfig, NightDrive

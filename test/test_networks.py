@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from defeat_ros.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from defeat_ros.checkpoint.content import Checkpoint
+from defeat_ros.checkpoint.reading import read_checkpoint
+from defeat_ros.checkpoint.writing import write_checkpoint
 from defeat_ros.errors import CheckpointError, ConfigError, FrameError
 from defeat_ros.networks import DeFeatNet, DepthNet, FeatNet, PoseNet, check_size, make_untrained
 

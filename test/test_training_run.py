@@ -16,7 +16,7 @@ import pytest
 import torch
 from drawn_drive import write_drive, write_folder
 
-from defeat_ros.checkpoint import read_checkpoint
+from defeat_ros.checkpoint.reading import read_checkpoint
 from defeat_ros.cli import main
 from defeat_ros.inference.engine import DepthEngine
 from defeat_ros.networks import DeFeatNet, make_untrained

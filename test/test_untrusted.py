@@ -23,8 +23,8 @@ from fuzz.checkpoints import _Calls, _saved, raw_key_pickle
 from fuzz.pictures import pictures
 from fuzz.texts import LAUGHS, MAPS
 
-from defeat_ros.checkpoint import read_checkpoint
-from defeat_ros.checkpoint_pickle import problem_of
+from defeat_ros.checkpoint.pickles import problem_of
+from defeat_ros.checkpoint.reading import read_checkpoint
 from defeat_ros.data import bag_unpack
 from defeat_ros.data.bag import BagReader
 from defeat_ros.data.bag_unpack import unpack

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if line[:1] == ["play"]:  # has a command line of its own
             return _play(line[1:])
-        options = _parser().parse_args(line)
+        options = command_line().parse_args(line)
         return int(options.run(options) or 0)
     except DefeatError as error:
         print(f"defeat-ros: {shown(error)}", file=sys.stderr)
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """The parser of all commands but `play`, which has its own."""
     parser = argparse.ArgumentParser(
         prog="defeat-ros", description="Depth, odometry and dense features from one camera, day and night."
     )
@@ -214,7 +215,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from defeat_ros.checkpoint import read_checkpoint
+    from defeat_ros.checkpoint.reading import read_checkpoint
     from defeat_ros.inference.weights import find_checkpoint
 
     checkpoint = read_checkpoint(find_checkpoint(options.checkpoint))

@@ -11,11 +11,10 @@ from typing import Any
 
 from rich.table import Table
 
+from defeat_ros.checkpoint.content import TRANSLATIONS, translation_of
 from defeat_ros.cli.common import Commands, parse_overrides, parse_pairs, print_table, provenance_rows, size
 from defeat_ros.errors import ConfigError, DefeatError
 from defeat_ros.progress import plain_console
-
-TRANSLATIONS = ("inverse_depth", "scene_units")  # those of `checkpoint`, whose import takes seconds
 
 
 def add_train(add: Commands) -> None:
@@ -110,7 +109,6 @@ def _print_scores(scores: dict[str, dict[str, float]]) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from defeat_ros.checkpoint import translation_of
     from defeat_ros.training.export import export_weights
 
     pairs = parse_pairs("--take", options.take, "NETWORK=RUN-or-CKPT")

@@ -95,7 +95,7 @@ def give_orders(folder: Path, config: DepthConfig, topics: Sequence[str], odom_t
         DefeatError: `topics` names one that does not exist.
         CheckpointError: the weights cannot be read.
     """
-    from defeat_ros.checkpoint import read_checkpoint
+    from defeat_ros.checkpoint.reading import read_checkpoint
     from defeat_ros.inference.weights import find_checkpoint
 
     if unknown := [name for name in topics if name not in TOPICS]:

@@ -20,7 +20,7 @@ from defeat_ros.errors import DefeatError, OutputError
 from defeat_ros.files import is_left_alone, write_json
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.inference.ledger import LedgerCounts
-from defeat_ros.inference.unfinished import can_go_on, made_of, what_differs
+from defeat_ros.inference.unfinished import OtherVersion, can_go_on, made_of, what_differs
 
 if TYPE_CHECKING:  # takes seconds
     from defeat_ros.inference.weights import EngineInfo
@@ -109,7 +109,12 @@ def do_job(orders: Orders, job: Job, report: Callable[[int], None] = lambda fram
             return replace(done, kept=False)  # its worker died between the last step and telling of it
         _make(hidden)
         attempt = _attempt(hidden, orders, job)
-        outcome = _process(orders, job, attempt / job.name, report)
+        try:
+            outcome = _process(orders, job, attempt / job.name, report)
+        except OtherVersion:  # left before an upgrade: nobody can go on with it
+            shutil.rmtree(attempt, ignore_errors=True)
+            attempt = _attempt(hidden, orders, job)
+            outcome = _process(orders, job, attempt / job.name, report)
         _finish(attempt / job.name, orders.folder / job.name)
         return outcome
     except OutputError as error:  # the disk is full, say: no reason to do it all again

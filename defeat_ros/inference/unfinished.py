@@ -28,6 +28,10 @@ ADVICE = "remove it or name another path"
 _MAGIC = b"defeat_ros state 1\n"
 
 
+class OtherVersion(OutputError):
+    """An unfinished result whose memories are of another version, which remembered other things."""
+
+
 def made_of(
     config: DepthConfig,
     checkpoint_sha256: str,
@@ -118,7 +122,7 @@ class Unfinished:
         """Give the parts their memories; returns the values that were kept with them.
 
         Raises:
-            OutputError: it was made of something else than `expected`, or by another version.
+            OutputError: it was made of something else than `expected`; `OtherVersion`: by another version.
         """
         try:
             if differs := self.differs(expected):
@@ -126,7 +130,7 @@ class Unfinished:
             return load_values(self.state, parts, kinds)
         except MemoryUnfit as error:
             text = f"'{self.out}' is unfinished, made by another version ({error}); {ADVICE}"
-            raise OutputError(text) from None
+            raise OtherVersion(text) from None
 
 
 def can_go_on(out: Path, expected: Mapping[str, Any]) -> bool:

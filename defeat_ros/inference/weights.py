@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from defeat_ros.checkpoint import TRANSLATIONS, Checkpoint, translation_of, untrained_of
+from defeat_ros.checkpoint.content import TRANSLATIONS, Checkpoint, translation_of, untrained_of
 from defeat_ros.errors import CheckpointError
 from defeat_ros.inference.backends.build import make_backend, remake
 from defeat_ros.inference.backends.choose import PLAIN

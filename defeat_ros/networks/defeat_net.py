@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from defeat_ros import checkpoint as files
+from defeat_ros.checkpoint.content import Checkpoint
+from defeat_ros.checkpoint.reading import read_checkpoint
+from defeat_ros.checkpoint.writing import write_checkpoint, write_published
 from defeat_ros.errors import CheckpointError, ConfigError
 from defeat_ros.networks.depth_net import DepthNet
 from defeat_ros.networks.feat_net import FeatNet
@@ -117,10 +119,10 @@ class DeFeatNet(nn.Module):
             CheckpointError: the file cannot be read safely, or does not fit the model that its options describe.
             BackendError: this machine does not have the device.
         """
-        return cls.load(files.read_checkpoint(file, key, device), strict)
+        return cls.load(read_checkpoint(file, key, device), strict)
 
     @classmethod
-    def load(cls, checkpoint: files.Checkpoint, strict: bool = True) -> DeFeatNet:
+    def load(cls, checkpoint: Checkpoint, strict: bool = True) -> DeFeatNet:
         """`from_ckpt` for a file that was read before; the model shares its device but no memory.
 
         Raises:
@@ -165,7 +167,7 @@ class DeFeatNet(nn.Module):
         """
         state = {name: tensor for name, tensor in self.state_dict().items() if not _is_unused(name)}
         told = self.provenance if provenance is None else provenance
-        files.write_checkpoint(path, state, self.options, told, half)
+        write_checkpoint(path, state, self.options, told, half)
 
     def save_published(self, path: str | os.PathLike[str]) -> None:
         """Write the authors' format, which their code loads with `key=lambda x: x['model']`.
@@ -173,7 +175,7 @@ class DeFeatNet(nn.Module):
         Raises:
             OutputError: the file cannot be written, or exists.
         """
-        files.write_published(path, self.state_dict(), self.options)
+        write_published(path, self.state_dict(), self.options)
 
 
 def make_untrained(path: str | os.PathLike[str], seed: int = 0, **options: Any) -> None:
@@ -201,7 +203,7 @@ def _is_unused(name: str) -> bool:
     return ".encoder.fc." in name
 
 
-def _usable_options(checkpoint: files.Checkpoint, strict: bool) -> dict[str, Any]:
+def _usable_options(checkpoint: Checkpoint, strict: bool) -> dict[str, Any]:
     """The file's options that the model knows; strictly, they are all there and no others."""
     wrong = [f"lacks {name!r}" for name in OPTIONS if name not in checkpoint.options]
     wrong += [f"has an unknown {name!r:.40}" for name in checkpoint.options if name not in OPTIONS]
@@ -211,9 +213,7 @@ def _usable_options(checkpoint: files.Checkpoint, strict: bool) -> dict[str, Any
     return {name: value for name, value in checkpoint.options.items() if name in OPTIONS}
 
 
-def _compare(
-    checkpoint: files.Checkpoint, expected: Mapping[str, Tensor], state: Mapping[str, Tensor], strict: bool
-) -> None:
+def _compare(checkpoint: Checkpoint, expected: Mapping[str, Tensor], state: Mapping[str, Tensor], strict: bool) -> None:
     """Raise CheckpointError that names the first few entries which do not fit."""
     wrong = []
     for name, want in expected.items():

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from defeat_ros.checkpoint import untrained_of
+from defeat_ros.checkpoint.content import untrained_of
 from defeat_ros.errors import CheckpointError, ConfigError, OutputError, SourceError
 from defeat_ros.networks import DeFeatNet
 from defeat_ros.settings import build, entries

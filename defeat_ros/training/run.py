@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from defeat_ros.checkpoint import read_checkpoint, translation_of, untrained_of
+from defeat_ros.checkpoint.content import translation_of, untrained_of
+from defeat_ros.checkpoint.reading import read_checkpoint
 from defeat_ros.errors import BackendError, ConfigError, OutputError
 from defeat_ros.files import write_json
 from defeat_ros.settings import values

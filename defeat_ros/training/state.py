@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from defeat_ros.checkpoint import grows_unpacked
+from defeat_ros.checkpoint.pickles import load_pickle
 from defeat_ros.errors import ConfigError, OutputError, TrainingError
 from defeat_ros.files import write_whole
 from defeat_ros.settings import entries
@@ -62,12 +62,11 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        if grows_unpacked(path, path.stat().st_size):
-            raise ValueError("its entries are compressed, which torch never does")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files fail in every way there is
-        line = (str(error) or type(error).__name__).split("\n", 1)[0]
-        raise TrainingError(f"'{path}' cannot be read: {line:.120}; remove it to start anew") from error
+        state = load_pickle(path.read_bytes())
+    except OSError as error:
+        raise TrainingError(f"'{path}' cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise TrainingError(f"'{path}' is {error}; remove it to start anew") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise TrainingError(f"'{path}' has another format, expected {FORMAT}; remove it to start anew")
     return state

@@ -40,7 +40,7 @@ def _state() -> dict[str, torch.Tensor]:
 
 
 def _seeds(folder: Path) -> list[bytes]:
-    from defeat_ros.checkpoint import write_checkpoint
+    from defeat_ros.checkpoint.writing import write_checkpoint
 
     provenance = {
         "trained": True,
@@ -204,7 +204,8 @@ def _use(data: bytes, folder: Path) -> None:
 
     path = folder / "weights"
     path.write_bytes(data)
-    from defeat_ros.checkpoint import read_checkpoint, translation_of, untrained_of
+    from defeat_ros.checkpoint.content import translation_of, untrained_of
+    from defeat_ros.checkpoint.reading import read_checkpoint
     from defeat_ros.errors import DefeatError
 
     found = read_checkpoint(path)

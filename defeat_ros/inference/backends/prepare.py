@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from defeat_ros.checkpoint import Checkpoint, read_checkpoint
+from defeat_ros.checkpoint.content import Checkpoint
+from defeat_ros.checkpoint.reading import read_checkpoint
 from defeat_ros.errors import BackendError, CheckpointError
 from defeat_ros.inference.backends import graphs
 from defeat_ros.inference.backends.check import Difference, compare, read_frames

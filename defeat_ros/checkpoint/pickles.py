@@ -1,4 +1,4 @@
-"""A look at a PyTorch pickle before it is read: that it only builds what weight files hold.
+"""PyTorch pickles, each looked at before it is read: that it only builds what weight files hold.
 
 `torch.load(weights_only=True)` runs no foreign code, but lets a pickle of a hundred bytes call `bytearray(10**10)`, or
 make a tuple of the same tuple twice, sixty times over, which never ends being hashed or printed.
@@ -7,11 +7,19 @@ make a tuple of the same tuple twice, sixty times over, which never ends being h
 from __future__ import annotations
 
 import pickletools
+import re
+import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
+
+import torch
+
+ZIP_MAGIC = b"PK\x03\x04"
+PICKLE_MAGIC = b"\x80"
+"""Of the format of torch before 1.6."""
 
 MAX_PARTS = 100_000
 """Of a tuple, with all that lies in it; in weight files they are shapes and references to storages."""
@@ -35,7 +43,44 @@ class _Thing:
 _PLAIN = _Thing()
 
 
-def pickles_of(data: bytes, zipped: bool) -> list[bytes]:
+def load_pickle(data: bytes) -> Any:
+    """The content of a PyTorch file of either format, on the CPU, where it only builds what weight files hold.
+
+    Raises:
+        ValueError: it is unsafe or damaged; the message begins with which and says why.
+    """
+    zipped = data.startswith(ZIP_MAGIC)
+    try:
+        problem = _growth(data) if zipped else None
+        for pickle in [] if problem else _pickles_of(data, zipped):
+            problem = problem or problem_of(pickle)
+        if problem:
+            raise _UnsafeError(problem)
+        # weights_only interprets the pickle with an allow-list; `range` is the one thing published files need beyond.
+        with torch.serialization.safe_globals([range]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old storages
+            return torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+    except _UnsafeError as error:
+        raise ValueError(f"unsafe to read ({error})") from error
+    except Exception as error:  # a stranger's pickle can fail in any way
+        asked = re.search(r"GLOBAL (\S{1,80})", str(error))
+        kind = f"unsafe to read (asks for {asked[1]})" if asked else f"damaged ({line_of(error)})"
+        raise ValueError(kind) from error
+
+
+class _UnsafeError(Exception):
+    """What a pickle asks for and must not have."""
+
+
+def _growth(data: bytes) -> str | None:
+    """Archives must not grow when unpacked: torch stores without compression."""
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        entries = archive.infolist()
+    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    return "compressed entries" if packed or sum(entry.file_size for entry in entries) > len(data) else None
+
+
+def _pickles_of(data: bytes, zipped: bool) -> list[bytes]:
     """The pickles in a weight file: all that an archive holds, or the file itself from each pickle's start.
 
     Raises:
@@ -117,3 +162,11 @@ def _follow(opcode: pickletools.OpcodeInfo, stack: list[_Thing], marks: list[int
     del stack[len(stack) - len(taken) :]
     # A list or dictionary that is added to stays what it was; none of them can be hashed.
     stack.extend(_PLAIN for _ in opcode.stack_after)
+
+
+def line_of(error: BaseException) -> str:
+    """The first sentence of an error, at most 120 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    # torch first explains at length how to switch the safety off; what it met stands after this.
+    text = text.split("WeightsUnpickler error: ")[-1].split(". ")[0]
+    return text if len(text) <= 120 else text[:117] + "..."
