@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from defeat_ros.demo.processes import Processes, node_parameters, own_domain
+from defeat_ros.demo.processes import Processes, node_arguments, own_domain
 from defeat_ros.errors import DefeatError
 from defeat_ros.evaluation.load_figures import LoadFigures
 from defeat_ros.frame import Frame
@@ -115,7 +115,7 @@ def time_live(
     with tempfile.TemporaryDirectory(prefix="defeat-bench-") as folder:
         processes = Processes(Path(folder) / "logs", own_domain())
         try:
-            node = processes.start("node", "--ros-args", *node_parameters(changed(config)))
+            node = processes.start("node", *node_arguments(changed(config), {}))
             for rate in (*rates, math.inf):
                 before = timer(PACED, rate)
                 asked = [str(min(rate, UNLIMITED / before)), "--seconds", str(seconds), "--topics", *topics]

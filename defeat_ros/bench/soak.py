@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from defeat_ros.demo.processes import Processes, node_parameters, own_domain
+from defeat_ros.demo.processes import Processes, node_arguments, own_domain
 from defeat_ros.errors import DefeatError
 from defeat_ros.evaluation.soak_figures import SoakFigures, SoakSample
 from defeat_ros.inference.config import DepthConfig
@@ -68,10 +68,9 @@ def run_soak(
     """
     with tempfile.TemporaryDirectory(prefix="defeat-soak-") as folder:
         processes, told = Processes(Path(folder) / "logs", own_domain()), Path(folder) / "player.json"
-        remappings = [item for name, topic in topics.items() for item in ("-r", f"{name}:={topic}")]
-        parameters = node_parameters({**changed(config), "use_sim_time": True})
+        parameters = {**changed(config), "use_sim_time": True}
         try:
-            node = processes.start("node", "--ros-args", *parameters, *remappings)
+            node = processes.start("node", *node_arguments(parameters, topics))
             every = str(min(EVERY_S, seconds / LEAST_SAMPLES))
             processes.start("watch", "--pid", str(node.pid), "--every", every, "--topics", *watched)
             processes.wait(lambda: "active:" in processes.log("node"), READY_S)

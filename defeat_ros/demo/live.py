@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from defeat_ros.demo.processes import Processes, node_parameters, own_domain
+from defeat_ros.demo.processes import Processes, node_arguments, own_domain
 from defeat_ros.progress import progress_bar
 
 RECORDED = (
@@ -49,12 +49,12 @@ def run_live(folder: Path, seconds: float, parameters: Mapping[str, Any], domain
     Raises:
         DefeatError: a process could not start or failed; the end of its log is quoted.
     """
-    remappings = ["-r", "image:=/camera/image_raw", "-r", "camera_info:=/camera/camera_info"]
+    camera = {"image": "/camera/image_raw", "camera_info": "/camera/camera_info"}
     topics = [*(f"/{name}" for name in RECORDED), "/diagnostics"]
     told = folder / "logs" / "player.json"
     processes = Processes(folder / "logs", own_domain() if domain is None else domain)
     try:
-        processes.start("node", "--ros-args", *node_parameters(parameters), *remappings)
+        processes.start("node", *node_arguments(parameters, camera))
         processes.start("recorder", str(folder / "out"), "--topics", *topics)
         with progress_bar("starting the node", None):
             processes.wait(lambda: "ready" in processes.log("recorder").splitlines(), READY_TIMEOUT_S)

@@ -22,9 +22,10 @@ def own_domain() -> int:
     return 1 + os.getpid() % 100
 
 
-def node_parameters(parameters: Mapping[str, Any]) -> list[str]:
-    """Parameters by name as ROS arguments."""
-    return [item for name, value in parameters.items() for item in ("-p", f"{name}:={json.dumps(value)}")]
+def node_arguments(parameters: Mapping[str, Any], topics: Mapping[str, str]) -> list[str]:
+    """The node's command line: values of parameters, and remapped topics, by name."""
+    given = [item for name, value in parameters.items() for item in ("-p", f"{name}:={json.dumps(value)}")]
+    return ["--ros-args", *given, *(item for name, topic in topics.items() for item in ("-r", f"{name}:={topic}"))]
 
 
 class Processes:
