@@ -5,26 +5,39 @@ Every argument of depth.launch.py can be given too.
 
 import math
 import shutil
+import sys
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import Action, LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, OpaqueFunction, TimerAction
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    IncludeLaunchDescription,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events import matches_action
+from launch.events.process import ProcessExited, ShutdownProcess
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
 
 from defeat_ros.startup import module_command
 
 WAIT_S = "60"
-"""How long our own player waits for the node, as an argument of it."""
+"""How long our own player waits for the subscription of the active node, as an argument of it."""
 ARGUMENTS = [
-    DeclareLaunchArgument("bag", description="The rosbag to play."),
+    DeclareLaunchArgument("bag", description="The rosbag to play, once the node is active."),
     DeclareLaunchArgument("rate", default_value="1.0", description="How much faster than recorded."),
     DeclareLaunchArgument("loop", default_value="false", choices=["true", "false", "True", "False"]),
     DeclareLaunchArgument(
         "delay",
-        default_value="10.0",
-        description="Seconds before `ros2 bag play`, for the node to load; our own player waits for the node itself.",
+        default_value="1.0",
+        description="Seconds from the publishers of `ros2 bag play` to its first message (of each turn), "
+        "for the active node to find them; our own player sees when it has.",
     ),
 ]
 
@@ -54,26 +67,39 @@ def check_numbers(context: LaunchContext) -> None:
             raise ValueError(f"{name} is {text!r}, expected a number, {least}")
 
 
+def play_command(context: LaunchContext) -> list[str]:
+    """`ros2 bag play`, else our own player."""
+    values = {name: LaunchConfiguration(name).perform(context) for name in ("bag", "rate", "loop", "delay")}
+    options = [values["bag"], "--clock", "--rate", values["rate"]]
+    if values["loop"].lower() == "true":
+        options.append("--loop")
+    if not has_ros2_bag():
+        return [*module_command("defeat_ros.cli", "play", "--wait-for-subscribers", WAIT_S), *options]
+    if float(values["delay"]):  # it refuses 0
+        options += ["--delay", values["delay"]]
+    return ["ros2", "bag", "play", *options, "--disable-keyboard-controls"]
+
+
 def player(context: LaunchContext) -> list[Action]:
-    """`ros2 bag play` once the node has had time to load, else our own player, which waits until it has."""
-    with_ros2_bag = has_ros2_bag()
-    own = module_command("defeat_ros.cli", "play", "--wait-for-subscribers", WAIT_S)
-    loop = LaunchConfiguration("loop").perform(context).lower() == "true"
-    process = ExecuteProcess(
-        cmd=[
-            *(["ros2", "bag", "play"] if with_ros2_bag else own),
-            LaunchConfiguration("bag"),
-            "--clock",
-            "--rate",
-            LaunchConfiguration("rate"),
-            *(["--loop"] if loop else []),
-        ],
-        name="player",
+    """What waits for the node and then becomes the player; it ends with a node that does not come back."""
+    waiting = module_command("defeat_ros.ros.wait", "depth_node", *play_command(context))
+    process = Node(
+        executable=sys.executable,
+        arguments=waiting[1:],
+        namespace=LaunchConfiguration("namespace"),  # as depth_node has it, for its relative name
+        exec_name="player",
         output="screen",
     )
-    if not with_ros2_bag:
+    if LaunchConfiguration("use_respawn").perform(context).lower() == "true":
         return [process]
-    return [TimerAction(period=float(LaunchConfiguration("delay").perform(context)), actions=[process])]
+
+    def on_exit(event: ProcessExited, context: LaunchContext) -> list[Action]:
+        if context.is_shutdown or Path(event.cmd[0]).name != "depth_node":
+            return []
+        stop = EmitEvent(event=ShutdownProcess(process_matcher=matches_action(process)))
+        return [LogInfo(msg="depth_node has ended, and the player with it"), stop]
+
+    return [RegisterEventHandler(OnProcessExit(on_exit=on_exit)), process]
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -281,6 +281,31 @@ def test_time_that_jumps_back_resets_the_engine():
         r.until(lambda: bench.engine.resets == ["time_jump"], "the reset")
 
 
+def test_what_is_in_work_when_time_jumps_back_is_not_published():
+    with ros() as r:
+        bench = Bench(r, use_sim_time=True)
+        (depths,) = bench.listen("depth/image_rect")
+        clock = r.node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", 10)
+        r.until(lambda: clock.get_subscription_count() > 0, "the clock's subscriber")
+        now = bench.node.get_clock().now
+
+        def set_time(stamp):
+            clock.publish(FACTORY.clock(stamp))
+            r.until(lambda: now().nanoseconds == stamp, "time")
+
+        set_time(100 * 10**9)
+        bench.engine.gate = threading.Event()
+        bench.camera.send(100 * 10**9)
+        r.until(lambda: bench.engine.calls, "the engine")
+        set_time(50 * 10**9)
+        bench.engine.gate.set()
+        bench.camera.send(50 * 10**9)
+        r.until(lambda: depths, "the first image after the jump")
+        assert [stamp_from_message(message) for message in depths] == [50 * 10**9]
+        counts = bench.node.counts
+        assert (counts.published, counts.dropped) == (1, {"time_jump": 1}) and bench.engine.resets == ["time_jump"]
+
+
 def test_a_failed_configure_leaves_the_node_unconfigured_and_says_why():
     def broken(config):
         raise CheckpointError("no such checkpoint 'x'")

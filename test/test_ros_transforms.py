@@ -15,7 +15,7 @@ from ros_tools import Camera, FakeEngine, ros
 from defeat_ros.frame import Odometry
 from defeat_ros.geometry import BODY_FROM_OPTICAL, transform_from_xyz_rpy
 from defeat_ros.ros import outputs, transforms
-from defeat_ros.ros.messages import FACTORY
+from defeat_ros.ros.messages import FACTORY, message_class
 from defeat_ros.ros.node import DepthNode
 
 MOUNT = transform_from_xyz_rpy((1.0, 0.0, 0.5, 0.0, 0.1, 0.2)) @ BODY_FROM_OPTICAL
@@ -25,7 +25,7 @@ class Tf:
     """The part of tf2_ros that the node uses."""
 
     def __init__(self, known=True):
-        self.sent, self.known, self.unregistered = [], known, 0
+        self.sent, self.known, self.unregistered, self.cleared = [], known, 0, 0
         tf = self
 
         class TransformBroadcaster:
@@ -41,6 +41,9 @@ class Tf:
                     raise LookupError(source)
                 assert (target, source) == ("base_link", "cam")
                 return FACTORY.transform_stamped(target, source, MOUNT, stamp_ns=0)
+
+            def clear(self):
+                tf.cleared += 1
 
         class TransformListener:
             def __init__(self, buffer, node):
@@ -109,6 +112,20 @@ def test_the_parameter_goes_before_tf(monkeypatch):
     with ros() as r:
         run_one(r, base_from_camera=[0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
         assert np.allclose(position(tf.sent[0]), [1.0, 0.0, 0.0])
+
+
+def test_time_that_jumps_back_ends_what_tf_was_told(monkeypatch):
+    tf = Tf()
+    monkeypatch.setattr(transforms, "tf2", lambda: tf.module)
+    with ros() as r:
+        node, _, _ = run_one(r, use_sim_time=True)
+        clock = r.node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", 10)
+        r.until(lambda: clock.get_subscription_count() > 0, "the clock's subscriber")
+        for stamp in (100 * 10**9, 50 * 10**9):
+            before = tf.cleared
+            clock.publish(FACTORY.clock(stamp))
+            r.until(lambda t=stamp: node.get_clock().now().nanoseconds == t, "time")
+        assert tf.cleared == before + 1
 
 
 def test_an_unknown_mount_is_the_origin(monkeypatch):

@@ -76,7 +76,7 @@ def run_demo(config: DriveConfig, out: Path, checkpoint: str = "") -> None:
         table.add_row(name, value)
     plain_console().print(table)
     print(f"pictures: {out}/preview.png {out}/preview.mp4   bags: {out}/in {out}/out   figures: {out}/summary.json")
-    print(f"to look at in Foxglove, with config/foxglove_layout.json: {out}/view")
+    print(f"to look at in Foxglove, with config/foxglove_layout.json: {out}/view/view.mcap")
 
 
 def _prepare(out: Path) -> None:

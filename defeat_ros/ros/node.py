@@ -29,11 +29,12 @@ Y = TypeVar("Y")
 
 @dataclass(frozen=True)
 class Arrival:
-    """A serialized image and when it came: on the steady clock, s, and on the node's, ns."""
+    """A serialized image and when it came: on the steady clock, s, on the node's, ns, and after how many time jumps."""
 
     data: bytes
     at: float
     stamp_ns: int
+    jumps: int
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ class DepthNode(GuardedLifecycleNode):
         if self._camera is None:
             self._reporter.dropped("inactive")
             return
-        self._worker.offer(Arrival(data, at, self.get_clock().now().nanoseconds))
+        self._worker.offer(Arrival(data, at, self.get_clock().now().nanoseconds, self._resets.jumps))
 
     def _on_timer(self) -> None:
         self._reporter.publish()
@@ -239,9 +240,13 @@ class DepthNode(GuardedLifecycleNode):
         """The second thread: the rest of the prediction, and publish."""
         outputs, engine = self._outputs, self._engine
         assert outputs is not None and engine is not None
+        if self._outlived(half.arrival):
+            return
         try:
             self._reporter.warn("tf", outputs.measure_by_tf())
             prediction = engine.conclude(half.perceived)
+            if self._outlived(half.arrival):
+                return
             self._reporter.warn("odometry", engine.measured.complaint(prediction.stamp_ns))
             with engine.costs.of("publish"):
                 published = outputs.publish(prediction, half.topics)
@@ -249,6 +254,16 @@ class DepthNode(GuardedLifecycleNode):
             self._reporter.failed(error)
             return
         self._reporter.concluded(prediction, half.arrival.at, bool(published))
+
+    def _outlived(self, arrival: Arrival) -> bool:
+        """Whether time jumped back since the image came; it is dropped then.
+
+        Who listens has begun anew by then, and tf takes a transform from the old future for the newest for long.
+        """
+        outlived = arrival.jumps != self._resets.jumps
+        if outlived:
+            self._reporter.dropped("time_jump")
+        return outlived
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -11,6 +11,9 @@ from std_srvs.srv import Trigger
 
 from defeat_ros.ros.worker import LatestWorker
 
+BACKWARD = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
+"""When time that is no longer the same ends what was: a bag that comes round, a seek, another clock."""
+
 
 class Resets:
     """Resets the engine between two frames, on the worker's second thread.
@@ -19,6 +22,9 @@ class Resets:
         node: serves `~/reset` and has the clock.
         worker: runs the engine.
         engine: gives it, None while the node is not configured.
+
+    Attributes:
+        jumps: how often time jumped back so far.
     """
 
     def __init__(self, node: Any, worker: LatestWorker[Any, Any], engine: Callable[[], Any | None]) -> None:
@@ -26,8 +32,8 @@ class Resets:
         self._worker = worker
         self._engine = engine
         self._service = node.create_service(Trigger, "~/reset", self._on_reset)
-        backward = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
-        self._jump = node.get_clock().create_jump_callback(backward, post_callback=self._on_time_jump)
+        self.jumps = 0
+        self._jump = node.get_clock().create_jump_callback(BACKWARD, post_callback=self._on_time_jump)
 
     def destroy(self) -> None:
         """Let go of the clock; the service ends with the node."""
@@ -43,6 +49,7 @@ class Resets:
         return response
 
     def _on_time_jump(self, jump: Any) -> None:
+        self.jumps += 1
         engine = self._engine()
         if engine is None:
             return

@@ -13,6 +13,7 @@ from defeat_ros.errors import ConfigError
 from defeat_ros.geometry import rotation_from_quaternion, transform
 from defeat_ros.inference.config import DepthConfig
 from defeat_ros.ros.messages import FACTORY
+from defeat_ros.ros.resets import BACKWARD
 
 LOOK_UP_EVERY_S = 0.02
 
@@ -36,7 +37,7 @@ class Transforms:
     def __init__(self, node: Any, config: DepthConfig) -> None:
         self._node = node
         self._config = config
-        self._broadcaster = self._buffer = self._listener = None
+        self._broadcaster = self._buffer = self._listener = self._jump = None
         library = tf2()
         if library is None:
             if config.scale.odom_tf_frame:
@@ -51,6 +52,9 @@ class Transforms:
         if not config.base_from_camera or config.scale.odom_tf_frame:
             self._buffer = library.Buffer()
             self._listener = library.TransformListener(self._buffer, node)
+            # The buffer would do so itself on a clock that it is given, and then also offer a service nobody asked for.
+            clear = self._buffer.clear
+            self._jump = node.get_clock().create_jump_callback(BACKWARD, post_callback=lambda jump: clear())
 
     @property
     def _name(self) -> str:
@@ -101,7 +105,9 @@ class Transforms:
         """Stop listening and broadcasting."""
         if self._listener is not None:
             self._listener.unregister()
+        if self._jump is not None:
+            self._jump.unregister()
         publisher = getattr(self._broadcaster, "pub_tf", None)
         if publisher is not None:
             self._node.destroy_publisher(publisher)
-        self._broadcaster = self._buffer = self._listener = None
+        self._broadcaster = self._buffer = self._listener = self._jump = None

@@ -1,0 +1,106 @@
+"""Starts a program once a lifecycle node is active: `python -m defeat_ros.ros.wait NODE PROGRAM ARGUMENTS`.
+
+The program takes the place of this process: it starts once, however often the node comes back, and what ends this process
+while it waits leaves nothing behind. ROS arguments, such as the namespace of a relative NODE, are for the waiting alone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+import rclpy
+from lifecycle_msgs.srv import GetState
+from rclpy.client import Client
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+
+from defeat_ros.ros.process import RCLError
+
+LOOK_EVERY_S = 0.1
+PATIENCE_S = 5.0
+"""How long an answer may take: while a node loads it gives none, and one that died owes it for ever."""
+REMIND_EVERY_S = 30.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# What to do about a node that stays in a state.
+NEXT = {
+    "unconfigured": "its log says why if it was to start by itself, else `ros2 lifecycle set {node} configure`",
+    "inactive": "`ros2 lifecycle set {node} activate`",
+}
+
+
+def wait_until_active(node: Node, name: str, stop: threading.Event) -> bool:
+    """Wait until a lifecycle node says that it is active, and tell what is waited for.
+
+    Args:
+        node: asks.
+        name: of the lifecycle node, relative to the namespace of `node`.
+        stop: ends the waiting when set.
+
+    Returns:
+        Whether it is active; False when stopped.
+    """
+    client = node.create_client(GetState, f"{name}/get_state")
+    full = client.srv_name.rpartition("/")[0]
+    logger = node.get_logger()
+    logger.info(f"waiting until {full} is active")
+    told, told_at = "", time.monotonic()
+    while not stop.wait(LOOK_EVERY_S):
+        state = _state(node, client, stop)
+        if state == "active":
+            return True
+        if (state and state != told) or time.monotonic() - told_at > REMIND_EVERY_S:
+            advice = f"; {NEXT[state].format(node=full)}" if state in NEXT else ""
+            logger.info(f"still waiting until {full} is active: it {f'is {state}' if state else 'gives no answer'}{advice}")
+            told, told_at = state, time.monotonic()
+    return False
+
+
+def _state(node: Node, client: Client, stop: threading.Event) -> str:
+    """The node's state, '' where it gives no answer."""
+    if not client.service_is_ready():
+        return ""
+    answer = client.call_async(GetState.Request())
+    deadline = time.monotonic() + PATIENCE_S
+    while not answer.done() and not stop.is_set() and time.monotonic() < deadline:
+        rclpy.spin_once(node, timeout_sec=LOOK_EVERY_S)
+    if not answer.done():
+        client.remove_pending_request(answer)
+        return ""
+    return str(answer.result().current_state.label)
+
+
+def main(line: Sequence[str]) -> int:
+    """Wait, then become the program; 0 where a signal ended the waiting."""
+    name, *program = remove_ros_args(["wait", *line])[1:]
+    stop = threading.Event()
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        rclpy.init(args=["wait", *line], signal_handler_options=SignalHandlerOptions.NO)
+        node = Node("wait_until_active", start_parameter_services=False)
+    except RCLError as error:
+        raise SystemExit(f"cannot start ROS: {' '.join(str(error).split())}") from error
+    try:
+        wait_until_active(node, name, stop)
+        node.destroy_node()
+    finally:
+        rclpy.try_shutdown()
+    # The program shall find the signals as they come; what arrived before must not get lost.
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    if stop.is_set():
+        return 0
+    try:
+        os.execvp(program[0], program)
+    except OSError as error:
+        raise SystemExit(f"{program[0]} cannot be started: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
