@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -17,7 +18,8 @@ from defeat_ros.data.bag import BagReader, BagWriter, bag_messages
 from defeat_ros.data.messages import stamp_from_message
 from defeat_ros.errors import SourceError
 from defeat_ros.ros import bag_player
-from defeat_ros.ros.bag_player import BagPlayer
+from defeat_ros.ros.bag_player import TURN_S, BagPlayer
+from defeat_ros.ros.messages import message_class
 
 PLAYER, RECORDER = "defeat_ros.ros.player", "defeat_ros.ros.recorder"
 IMAGE, INFO, CLOCK = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo", "rosgraph_msgs/msg/Clock"
@@ -76,7 +78,9 @@ def test_a_bag_is_played_completely_with_a_clock(start, tmp_path):
 def test_rate_topics_and_loop(start, tmp_path):
     bag, domain = write_bag(tmp_path / "bag"), new_domain()
     with ros(domain=domain) as r:
-        images = r.listen("/camera/image_raw", IMAGE)
+        images, came = r.listen("/camera/image_raw", IMAGE), []
+        kind, note = message_class(IMAGE), lambda _: came.append(time.monotonic())
+        r.node.create_subscription(kind, "/camera/image_raw", note, 100)
         args = ("--loop", "--rate", 10, "--topics", "/camera/image_raw", "--wait-for-subscribers", 20)
         player = start(PLAYER, bag, *args, domain=domain)
         r.until(lambda: len(images) > 2 * FRAMES, "the third loop")
@@ -86,6 +90,7 @@ def test_rate_topics_and_loop(start, tmp_path):
     assert player.end() == 0, player.output
     stamps = [stamp_from_message(message) for message in images]
     assert stamps[FRAMES] == stamps[0] == START
+    assert came[FRAMES] - came[FRAMES - 1] > 0.8 * TURN_S, "what is in work comes out before time jumps back"
     assert list(json.loads(player.output.splitlines()[-1])["messages"]) == ["/camera/image_raw"]
 
 

@@ -24,6 +24,9 @@ CLOCK_PERIOD_S = 0.005
 SETTLE_S = 0.3
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 NAME = re.compile(r"[A-Za-z0-9_/]+")
+TURN_S = 0.5
+"""Rest before a bag begins anew: what is in work comes out before time jumps back, and tf from the end of the bag is
+not heard after its beginning."""
 REMEMBERED = 20_000
 """Messages of which the lateness is kept, the latest; a loop may go on for days."""
 
@@ -85,7 +88,7 @@ class BagPlayer:
         while not self._stop.is_set():
             self._play_once(rate, progress)
             self.loops += 1
-            if not loop or not self.counts:
+            if not loop or not self.counts or self._stop.wait(TURN_S):
                 break
         for publisher in () if self._stop.is_set() else self._publishers.values():
             publisher.wait_for_all_acked(Duration(seconds=2.0))

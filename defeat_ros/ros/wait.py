@@ -1,13 +1,15 @@
 """Starts a program once a lifecycle node is active: `python -m defeat_ros.ros.wait NODE PROGRAM ARGUMENTS`.
 
-The program takes the place of this process: it starts once, however often the node comes back, and what ends this process
-while it waits leaves nothing behind. ROS arguments, such as the namespace of a relative NODE, are for the waiting alone.
+The program takes the place of this process: it starts once, however often the node comes back, and what ends this
+process while it waits leaves nothing behind. ROS arguments, such as the namespace of a relative NODE, are for the
+waiting alone.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -21,6 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from defeat_ros.ros.process import RCLError
+from defeat_ros.startup import module_command
 
 LOOK_EVERY_S = 0.1
 PATIENCE_S = 5.0
@@ -46,7 +49,7 @@ def wait_until_active(node: Node, name: str, stop: threading.Event) -> bool:
         Whether it is active; False when stopped.
     """
     client = node.create_client(GetState, f"{name}/get_state")
-    full = client.srv_name.rpartition("/")[0]
+    full = node.resolve_service_name(client.srv_name).rpartition("/")[0]
     logger = node.get_logger()
     logger.info(f"waiting until {full} is active")
     told, told_at = "", time.monotonic()
@@ -55,8 +58,9 @@ def wait_until_active(node: Node, name: str, stop: threading.Event) -> bool:
         if state == "active":
             return True
         if (state and state != told) or time.monotonic() - told_at > REMIND_EVERY_S:
+            found = f"is {state}" if state else "gives no answer"
             advice = f"; {NEXT[state].format(node=full)}" if state in NEXT else ""
-            logger.info(f"still waiting until {full} is active: it {f'is {state}' if state else 'gives no answer'}{advice}")
+            logger.info(f"still waiting until {full} is active: it {found}{advice}")
             told, told_at = state, time.monotonic()
     return False
 
@@ -75,27 +79,49 @@ def _state(node: Node, client: Client, stop: threading.Event) -> str:
     return str(answer.result().current_state.label)
 
 
-def main(line: Sequence[str]) -> int:
-    """Wait, then become the program; 0 where a signal ended the waiting."""
-    name, *program = remove_ros_args(["wait", *line])[1:]
+def _wait(name: str, ros_args: Sequence[str]) -> int:
+    """0 once the node is active, 1 after a signal."""
     stop = threading.Event()
     for number in SIGNALS:
         signal.signal(number, lambda *_: stop.set())
     try:
-        rclpy.init(args=["wait", *line], signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=["wait", *ros_args], signal_handler_options=SignalHandlerOptions.NO)
         node = Node("wait_until_active", start_parameter_services=False)
     except RCLError as error:
         raise SystemExit(f"cannot start ROS: {' '.join(str(error).split())}") from error
     try:
-        wait_until_active(node, name, stop)
+        active = wait_until_active(node, name, stop)
         node.destroy_node()
     finally:
         rclpy.try_shutdown()
-    # The program shall find the signals as they come; what arrived before must not get lost.
+    return 0 if active else 1
+
+
+def main(line: Sequence[str]) -> int:
+    """Wait in a process of its own, then become the program; 0 where a signal ended the waiting.
+
+    Fast DDS makes the identity of a participant from the id of its process: the program's images would be lost for
+    seconds, until the node has forgotten one of that identity that waited here.
+    """
+    name, *program = remove_ros_args(["wait", *line])[1:]
+    ros_args = line[line.index("--ros-args") :] if "--ros-args" in line else []
+    if not program:
+        return _wait(name, ros_args)
+    came: list[int] = []
+    for number in SIGNALS:
+        signal.signal(number, lambda number, _: came.append(number))
+    with subprocess.Popen(module_command("defeat_ros.ros.wait", name, *ros_args)) as waiting:
+        while waiting.poll() is None:
+            if came:
+                waiting.terminate()
+            time.sleep(LOOK_EVERY_S)
+    # Back to the default for the program, and only then see whether one came until now.
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    if stop.is_set():
+    if came:
         return 0
+    if waiting.returncode:
+        return waiting.returncode  # it has said why
     try:
         os.execvp(program[0], program)
     except OSError as error:
