@@ -18,7 +18,7 @@ pytest.importorskip("launch.actions", reason="launch comes with a ROS 2 installa
 pytest.importorskip("launch_ros.actions", reason="launch_ros comes with a ROS 2 installation")
 
 from launch import LaunchContext, LaunchDescription, LaunchService
-from launch.actions import ExecuteProcess, IncludeLaunchDescription, OpaqueFunction
+from launch.actions import IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import (
     PythonLaunchDescriptionSource,
     get_launch_description_from_python_launch_file,
@@ -207,27 +207,56 @@ def test_replay_refuses_what_is_no_number_before_it_starts_anything(prefix: Pref
     assert prefix.called("depth_node") is None
 
 
-@pytest.mark.parametrize("loop", ["true", "false"])
-def test_replay_plays_with_ros2_bag_where_it_is(prefix: Prefix, monkeypatch: pytest.MonkeyPatch, loop: str) -> None:
+def play_command(**given: str) -> list[str]:
+    """What is played in the end."""
+    context = LaunchContext()
+    context.launch_configurations.update(
+        {"bag": "night drive", "rate": "0.5", "loop": "false", "delay": "2.0", **given}
+    )
+    return load("replay.launch.py").play_command(context)
+
+
+@pytest.fixture
+def with_ros2_bag(prefix: Prefix, monkeypatch: pytest.MonkeyPatch) -> None:
     prefix.add("ros2bag", "ros2", where="bin")
     monkeypatch.setenv("PATH", f"{prefix.folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    node = launched(
-        prefix, "replay.launch.py", bag="night drive", rate="0.5", loop=loop, delay="0.1", checkpoint="mine.pt"
-    )
-    assert node.parameters["use_sim_time"] is True
-    assert node.parameters["checkpoint"] == "mine.pt"
-    player = prefix.called("ros2")
-    assert player is not None
-    expected = ["bag", "play", "night drive", "--clock", "--rate", "0.5"]
-    assert player.arguments == expected + ["--loop"] * (loop == "true")
+
+
+@pytest.mark.usefixtures("with_ros2_bag")
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        ({}, ["--delay", "2.0"]),
+        ({"loop": "true"}, ["--loop", "--delay", "2.0"]),
+        ({"delay": "0"}, []),  # ros2 bag play takes none of 0
+    ],
+)
+def test_replay_plays_with_ros2_bag_where_it_is(given: dict[str, str], options: list[str]) -> None:
+    first = ["ros2", "bag", "play", "night drive", "--clock", "--rate", "0.5"]
+    assert play_command(**given) == [*first, *options, "--disable-keyboard-controls"]
 
 
 def test_replay_plays_by_itself_without_ros2_bag(prefix: Prefix) -> None:
-    """At once: our own player waits until the node listens, however long that loads."""
-    context = LaunchContext()
-    context.launch_configurations.update(bag="night drive", rate="0.5", loop="false", delay="10.0")
-    (process,) = load("replay.launch.py").player(context)
-    assert isinstance(process, ExecuteProcess)
     own = module_command("defeat_ros.cli", "play", "--wait-for-subscribers", "60")
-    line = [perform_substitutions(context, part) for part in process.cmd]
-    assert line == [*own, "night drive", "--clock", "--rate", "0.5"]
+    assert play_command() == [*own, "night drive", "--clock", "--rate", "0.5"]
+
+
+@pytest.mark.usefixtures("with_ros2_bag")
+def test_a_node_that_ends_takes_the_waiting_player_along(prefix: Prefix) -> None:
+    """The recording node is never active: without that, launch would wait for ever."""
+    node = launched(prefix, "replay.launch.py", bag="night drive", checkpoint="mine.pt")
+    assert node.parameters["use_sim_time"] is True
+    assert node.parameters["checkpoint"] == "mine.pt"
+    assert prefix.called("ros2") is None
+
+
+@pytest.mark.parametrize("use_respawn", ["true", "false"])
+def test_the_player_waits_for_the_node(prefix: Prefix, use_respawn: str) -> None:
+    context = LaunchContext()
+    context.launch_configurations.update(
+        bag="night drive", rate="0.5", loop="false", delay="2.0", use_respawn=use_respawn
+    )
+    *handlers, process = load("replay.launch.py").player(context)
+    assert len(handlers) == (use_respawn == "false")  # else the player stays for the node's next life
+    waiting = module_command("defeat_ros.ros.wait", "depth_node", *play_command())
+    assert [perform_substitutions(context, part) for part in process.cmd[: len(waiting)]] == waiting

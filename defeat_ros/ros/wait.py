@@ -8,6 +8,7 @@ waiting alone.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -22,13 +23,14 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
-from defeat_ros.ros.process import RCLError
 from defeat_ros.startup import module_command
 
 LOOK_EVERY_S = 0.1
 PATIENCE_S = 5.0
 """How long an answer may take: while a node loads it gives none, and one that died owes it for ever."""
 REMIND_EVERY_S = 30.0
+STAY_S = 10.0
+ACTIVE = b"active\n"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # What to do about a node that stays in a state.
 NEXT = {
@@ -80,17 +82,22 @@ def _state(node: Node, client: Client, stop: threading.Event) -> str:
 
 
 def _wait(name: str, ros_args: Sequence[str]) -> int:
-    """0 once the node is active, 1 after a signal."""
-    stop = threading.Event()
+    """Write to stdout when the node is active, and stay for a while; 1 where a signal came first."""
+    parent, stop = os.getppid(), threading.Event()
     for number in SIGNALS:
         signal.signal(number, lambda *_: stop.set())
     try:
         rclpy.init(args=["wait", *ros_args], signal_handler_options=SignalHandlerOptions.NO)
         node = Node("wait_until_active", start_parameter_services=False)
-    except RCLError as error:
+    except Exception as error:  # the middleware says no, such as to a domain or keys that it cannot use
         raise SystemExit(f"cannot start ROS: {' '.join(str(error).split())}") from error
     try:
         active = wait_until_active(node, name, stop)
+        if active:
+            os.write(sys.stdout.fileno(), ACTIVE)
+        until = time.monotonic() + STAY_S
+        while os.getppid() == parent and time.monotonic() < until and not stop.wait(LOOK_EVERY_S):
+            pass
         node.destroy_node()
     finally:
         rclpy.try_shutdown()
@@ -100,8 +107,9 @@ def _wait(name: str, ros_args: Sequence[str]) -> int:
 def main(line: Sequence[str]) -> int:
     """Wait in a process of its own, then become the program; 0 where a signal ended the waiting.
 
-    Fast DDS makes the identity of a participant from the id of its process: the program's images would be lost for
-    seconds, until the node has forgotten one of that identity that waited here.
+    Not in this process, and the other one stays: Fast DDS names a participant after its process and gives it the first
+    free port. A program that came as the same process, or to the port that was just left, was seen to be found by the
+    node only after one to three seconds, in which its images were lost.
     """
     name, *program = remove_ros_args(["wait", *line])[1:]
     ros_args = line[line.index("--ros-args") :] if "--ros-args" in line else []
@@ -110,22 +118,27 @@ def main(line: Sequence[str]) -> int:
     came: list[int] = []
     for number in SIGNALS:
         signal.signal(number, lambda number, _: came.append(number))
-    with subprocess.Popen(module_command("defeat_ros.ros.wait", name, *ros_args)) as waiting:
-        while waiting.poll() is None:
-            if came:
-                waiting.terminate()
-            time.sleep(LOOK_EVERY_S)
+    waiting = subprocess.Popen(
+        module_command("defeat_ros.ros.wait", name, *ros_args),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "RCUTILS_LOGGING_USE_STDOUT": "0"},
+    )
+    assert waiting.stdout is not None
+    while not came and not select.select([waiting.stdout], [], [], LOOK_EVERY_S)[0]:
+        pass
+    active = not came and os.read(waiting.stdout.fileno(), len(ACTIVE)) == ACTIVE
     # Back to the default for the program, and only then see whether one came until now.
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    if came:
-        return 0
-    if waiting.returncode:
-        return waiting.returncode  # it has said why
     try:
-        os.execvp(program[0], program)
+        if active and not came:
+            os.execvp(program[0], program)
     except OSError as error:
         raise SystemExit(f"{program[0]} cannot be started: {error.strerror}") from error
+    finally:
+        waiting.terminate()
+        status = waiting.wait()
+    return 0 if came else status  # it has said why
 
 
 if __name__ == "__main__":
