@@ -35,7 +35,7 @@ ARGUMENTS = [
     DeclareLaunchArgument("loop", default_value="false", choices=["true", "false", "True", "False"]),
     DeclareLaunchArgument(
         "delay",
-        default_value="1.0",
+        default_value="3.0",
         description="Seconds from the publishers of `ros2 bag play` to its first message (of each turn), "
         "for the active node to find them; our own player sees when it has.",
     ),

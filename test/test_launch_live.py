@@ -1,4 +1,4 @@
-"""The launch files started by the real launch system: names, parameters, lifecycle, images, a killed node, the end."""
+"""depth.launch.py started by the real launch system: names, parameters, lifecycle, images, a killed node, the end."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ from launch import LaunchDescription
 from launch.actions import IncludeLaunchDescription, RegisterEventHandler
 from launch.event_handlers import OnProcessExit, OnProcessIO, OnProcessStart
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
+from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
-from ros_tools import ROOT, Camera, Ros, new_domain, ros
+from ros_tools import ROOT, Camera, new_domain, ros
 
 from defeat_ros.data.messages import stamp_from_message
 
@@ -37,14 +36,6 @@ import sys
 sys.path.insert(0, {root!r})
 from defeat_ros.ros.node import main
 sys.exit(main())
-"""
-# `ros2 bag play`, as far as launch sees it.
-PLAYER = """\
-#!{python}
-import signal, sys
-signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
-print("now plays:", *sys.argv[1:], flush=True)
-signal.pause()
 """
 
 
@@ -73,29 +64,26 @@ def domain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     number = new_domain()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROS_DOMAIN_ID", str(number))
-        patch.setenv("ROS_LOG_DIR", str(folder / "log"))
-        try:
-            get_package_prefix("defeat_ros")
-        except (PackageNotFoundError, LookupError):  # the second one: there is no AMENT_PREFIX_PATH at all
-            paths = [str(install(folder / "prefix")), *filter(None, [os.environ.get("AMENT_PREFIX_PATH")])]
-            patch.setenv("AMENT_PREFIX_PATH", os.pathsep.join(paths))
-        paths = [str(install_player(folder / "player")), *filter(None, [os.environ.get("AMENT_PREFIX_PATH")])]
-        patch.setenv("AMENT_PREFIX_PATH", os.pathsep.join(paths))
-        patch.setenv("PATH", f"{folder / 'player/bin'}{os.pathsep}{os.environ['PATH']}")
+        install_here(folder, patch)
         yield number
+
+
+def install_here(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Let launch find depth_node: the installed one, else this checkout's."""
+    patch.setenv("ROS_LOG_DIR", str(folder / "log"))
+    try:
+        get_package_prefix("defeat_ros")
+    except (PackageNotFoundError, LookupError):  # the second one: there is no AMENT_PREFIX_PATH at all
+        paths = [str(install(folder / "prefix")), *filter(None, [os.environ.get("AMENT_PREFIX_PATH")])]
+        patch.setenv("AMENT_PREFIX_PATH", os.pathsep.join(paths))
 
 
 def install(prefix: Path) -> Path:
     """The package as far as launch needs it."""
-    return _install(prefix, "defeat_ros", "lib/defeat_ros/depth_node", SCRIPT)
+    return install_program(prefix, "defeat_ros", "lib/defeat_ros/depth_node", SCRIPT)
 
 
-def install_player(prefix: Path) -> Path:
-    """Something in the place of `ros2 bag play`."""
-    return _install(prefix, "ros2bag", "bin/ros2", PLAYER)
-
-
-def _install(prefix: Path, package: str, program: str, text: str) -> Path:
+def install_program(prefix: Path, package: str, program: str, text: str) -> Path:
     marker, script = prefix / "share/ament_index/resource_index/packages" / package, prefix / program
     for file in (marker, script):
         file.parent.mkdir(parents=True)
@@ -109,12 +97,6 @@ def _install(prefix: Path, package: str, program: str, text: str) -> Path:
 def launched(domain: int, tmp_path_factory: pytest.TempPathFactory) -> tuple[LaunchDescription, Seen]:
     """depth.launch.py with small networks in a namespace."""
     return describe("depth.launch.py", tmp_path_factory, namespace="robot1", image="cam/image", camera_info="cam/info")
-
-
-@launch_pytest.fixture
-def replayed(domain: int, tmp_path_factory: pytest.TempPathFactory) -> tuple[LaunchDescription, Seen]:
-    """replay.launch.py in another namespace, with the node left to the user."""
-    return describe("replay.launch.py", tmp_path_factory, namespace="robot2", autostart="false", bag="night drive")
 
 
 def describe(name: str, tmp_path_factory: pytest.TempPathFactory, **arguments: str) -> tuple[LaunchDescription, Seen]:
@@ -181,34 +163,4 @@ def test_at_the_end_it_leaves_with_status_0(launched) -> None:
     """launch asks with SIGINT, as after Ctrl-C."""
     seen = launched[1]
     assert seen.exits == [-signal.SIGKILL, 0], seen.output
-    assert "Traceback" not in seen.output
-
-
-def activate(r: Ros, node: str) -> None:
-    """What the user does with `ros2 lifecycle set`."""
-    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
-        client = r.node.create_client(ChangeState, f"{node}/change_state")
-        r.until(client.service_is_ready, node, timeout_s=START_S)
-        answer = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
-        r.until(answer.done, node, timeout_s=START_S)
-        assert answer.result().success
-
-
-@pytest.mark.launch(fixture=replayed)
-def test_the_bag_is_played_once_when_the_node_is_active(replayed, domain) -> Iterator[None]:
-    seen = replayed[1]
-    with ros(domain=domain) as r:
-        asked = "/robot2/depth_node is active: it is unconfigured"
-        r.until(lambda: asked in seen.output, "what is waited for", timeout_s=START_S)
-        assert "now plays:" not in seen.output
-        activate(r, "/robot2/depth_node")
-        r.until(lambda: "now plays:" in seen.output, "the player", timeout_s=START_S)
-    expected = "bag play night drive --clock --rate 1.0 --delay 1.0 --disable-keyboard-controls"
-    assert f"now plays: {expected}" in seen.output
-    os.kill(seen.pids[0], signal.SIGKILL)
-    with ros(domain=domain) as r:
-        r.until(lambda: len(seen.pids) == 3, "the node's second life", timeout_s=START_S)
-    assert seen.output.count("now plays:") == 1
-    yield  # launch ends
-    assert sorted(seen.exits) == [-signal.SIGKILL, 0, 0], seen.output
     assert "Traceback" not in seen.output

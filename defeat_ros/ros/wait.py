@@ -29,7 +29,7 @@ LOOK_EVERY_S = 0.1
 PATIENCE_S = 5.0
 """How long an answer may take: while a node loads it gives none, and one that died owes it for ever."""
 REMIND_EVERY_S = 30.0
-STAY_S = 10.0
+STAY_S, LEAVE_S = 10.0, 2.0
 ACTIVE = b"active\n"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # What to do about a node that stays in a state.
@@ -136,9 +136,18 @@ def main(line: Sequence[str]) -> int:
     except OSError as error:
         raise SystemExit(f"{program[0]} cannot be started: {error.strerror}") from error
     finally:
-        waiting.terminate()
-        status = waiting.wait()
+        status = _end(waiting)
     return 0 if came else status  # it has said why
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """However it hangs: middleware whose peer was killed may hold on to a lock."""
+    process.terminate()
+    try:
+        return process.wait(LEAVE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 if __name__ == "__main__":
