@@ -48,6 +48,7 @@ def load_pickle(data: bytes) -> Any:
 
     Raises:
         ValueError: it is unsafe or damaged; the message begins with which and says why.
+        MemoryError: there is not enough for it.
     """
     zipped = data.startswith(ZIP_MAGIC)
     try:
@@ -60,6 +61,8 @@ def load_pickle(data: bytes) -> Any:
         with torch.serialization.safe_globals([range]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about old storages
             return torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except _UnsafeError as error:
         raise ValueError(f"unsafe to read ({error})") from error
     except Exception as error:  # a stranger's pickle can fail in any way

@@ -114,6 +114,8 @@ def _read_pickle(path: Path, data: bytes) -> Any:
         return load_pickle(data)
     except ValueError as error:
         raise CheckpointError(f"checkpoint {str(path)!r} is {error}; {EXPECTED}") from error
+    except MemoryError as error:
+        raise CheckpointError(f"checkpoint {str(path)!r} does not fit into memory") from error
 
 
 def _pick(path: Path, content: Any, key: Callable[[Any], Any] | None) -> Mapping[Any, Any]:

@@ -65,6 +65,8 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         state = load_pickle(path.read_bytes())
     except OSError as error:
         raise TrainingError(f"'{path}' cannot be read: {error.strerror}") from error
+    except MemoryError as error:
+        raise TrainingError(f"'{path}' does not fit into memory") from error
     except ValueError as error:
         raise TrainingError(f"'{path}' is {error}; remove it to start anew") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
