@@ -181,8 +181,9 @@ def test_going_on_keeps_what_is_complete(by_two, drives, alone, weights, tmp_pat
 
 def test_what_another_version_left_is_made_anew(drives, alone, weights, tmp_path, monkeypatch):
     orders = orders_for(tmp_path / "out", weights)
-    orders.folder.mkdir(exist_ok=True)
-    half_done(drives / "b", orders.folder / ".partial-b" / "1-1" / "b", weights, 30)
+    hidden = orders.folder / ".partial-b"
+    half_done(drives / "b", hidden / "1-1" / "b", weights, 30)
+    shutil.copytree(hidden / "1-1", hidden / "2-2")
     monkeypatch.setattr(DepthEngine, "REMEMBERED", DepthEngine.REMEMBERED[:2])
     jobs, _ = plan(orders, [drives / "b"])
     with own_cores(1):

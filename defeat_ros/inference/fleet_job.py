@@ -108,13 +108,13 @@ def do_job(orders: Orders, job: Job, report: Callable[[int], None] = lambda fram
         if (done := earlier_outcome(orders, job)) is not None:
             return replace(done, kept=False)  # its worker died between the last step and telling of it
         _make(hidden)
-        attempt = _attempt(hidden, orders, job)
-        try:
-            outcome = _process(orders, job, attempt / job.name, report)
-        except OtherVersion:  # left before an upgrade: nobody can go on with it
-            shutil.rmtree(attempt, ignore_errors=True)
+        while True:
             attempt = _attempt(hidden, orders, job)
-            outcome = _process(orders, job, attempt / job.name, report)
+            try:
+                outcome = _process(orders, job, attempt / job.name, report)
+                break
+            except OtherVersion:  # left before an upgrade: nobody can go on with it
+                shutil.rmtree(attempt)
         _finish(attempt / job.name, orders.folder / job.name)
         return outcome
     except OutputError as error:  # the disk is full, say: no reason to do it all again
