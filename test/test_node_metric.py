@@ -96,7 +96,7 @@ def test_tf_can_stand_in_for_odom_in(monkeypatch):
     tf, poses = Tf(), iter([0.0, 0.4, 0.8])
     monkeypatch.setattr(transforms, "tf2", lambda: tf.module)
 
-    class Buffer:
+    class Buffer(tf.module.Buffer):
         def lookup_transform(self, target, source, time):
             if target != "wheel_odom":
                 raise LookupError(source)
