@@ -52,27 +52,25 @@ def load_pickle(data: bytes) -> Any:
     """
     zipped = data.startswith(ZIP_MAGIC)
     try:
-        problem = _growth(data) if zipped else None
-        for pickle in [] if problem else _pickles_of(data, zipped):
-            problem = problem or problem_of(pickle)
-        if problem:
-            raise _UnsafeError(problem)
-        # weights_only interprets the pickle with an allow-list; `range` is the one thing published files need beyond.
-        with torch.serialization.safe_globals([range]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old storages
-            return torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+        grows = _growth(data) if zipped else None
+        problem = grows or next(filter(None, map(problem_of, _pickles_of(data, zipped))), None)
+        content = None if problem else _load(data)
     except MemoryError:
         raise
-    except _UnsafeError as error:
-        raise ValueError(f"unsafe to read ({error})") from error
     except Exception as error:  # a stranger's pickle can fail in any way
         asked = re.search(r"GLOBAL (\S{1,80})", str(error))
         kind = f"unsafe to read (asks for {asked[1]})" if asked else f"damaged ({line_of(error)})"
         raise ValueError(kind) from error
+    if problem:
+        raise ValueError(f"unsafe to read ({problem})")
+    return content
 
 
-class _UnsafeError(Exception):
-    """What a pickle asks for and must not have."""
+def _load(data: bytes) -> Any:
+    # weights_only interprets the pickle with an allow-list; `range` is the one thing published files need beyond.
+    with torch.serialization.safe_globals([range]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about old storages
+        return torch.load(BytesIO(data), map_location="cpu", weights_only=True)
 
 
 def _growth(data: bytes) -> str | None:

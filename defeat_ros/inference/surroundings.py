@@ -93,7 +93,17 @@ class Surroundings:
         return self._look(view, disp, earlier, self.base_from_camera, self._motion.heading, stamp_ns)
 
     def measure(self, view: View, look: Look, before: Support | None, stamp_ns: int, want: set[str]) -> dict[str, Any]:
-        """Step, scale and confidence of a frame, and from these the fields of its prediction."""
+        """Step, scale and confidence of a frame, and from these the fields of its prediction.
+
+        Args:
+            view, look: the frame, and what `look` made of it.
+            before: the frame before, None at the start of a sequence.
+            stamp_ns: of the frame.
+            want: of `engine.RESULTS`.
+
+        Returns:
+            fields of `Prediction` by name; those that nobody wants are left out.
+        """
         config = self.config
         # The height of the camera is measured along its motion; odometry is compared with it.
         by_height = config.scale.mode in ("auto", "camera_height") and config.scale.camera_height_m > 0
